@@ -1,0 +1,1 @@
+"""Rung 6: one file per thing that a recipe runs."""

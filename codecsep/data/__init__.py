@@ -1,0 +1,1 @@
+"""Rung 0: bytes on disk <-> arrays."""

@@ -1,0 +1,1 @@
+"""Rung 3: logits -> tokens."""

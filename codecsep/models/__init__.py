@@ -1,0 +1,1 @@
+"""Rung 4: one file per network of a paper."""

@@ -1,0 +1,1 @@
+"""Rung 1: what an integer means."""

@@ -1,0 +1,1 @@
+"""Rung 5: the training loop and what it stands on."""
