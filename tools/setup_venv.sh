@@ -16,7 +16,7 @@ help_message="usage: tools/setup_venv.sh [--extras metrics,dev] [--full] [--venv
 
 words=()
 for word; do
-    if [[ ${word} == --full ]]; then words+=(--extras all,espnet); else words+=("${word}"); fi
+    if [[ ${word} == --full ]]; then words+=(--extras "all,espnet"); else words+=("${word}"); fi
 done
 set -- ${words[@]+"${words[@]}"}
 . utils/parse_options.sh
@@ -77,7 +77,7 @@ if installed && ! ${force}; then
 fi
 if [[ -s ${stamp} ]]; then   # keep what an earlier call installed, under the same rules
     read -ra before < "${stamp}"
-    wanted=($(printf '%s\n' "${wanted[@]}" "${before[@]:1}" | LC_ALL=C sort -u))
+    mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" "${before[@]:1}" | LC_ALL=C sort -u)
 fi
 log "installing into ${venv}: ${wanted[*]}"
 rm -f "${stamp}"

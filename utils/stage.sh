@@ -42,7 +42,9 @@ need() {
 }
 
 # number FLOOR VALUE --name: the value must be a whole number of at least FLOOR.
-number() { [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] && (( $2 >= $1 )) || die "$3 takes a whole number >= $1, got '$2'"; }
+number() {
+    if ! [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] || (( $2 < $1 )); then die "$3 takes a whole number >= $1, got '$2'"; fi
+}
 
 # finished: the last line of a recipe.
 finished() {
