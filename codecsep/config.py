@@ -83,7 +83,7 @@ def load_model_config(cls: type[T], path: Path | None, overrides: Sequence[str] 
 
 
 def find_model(name: str) -> ModuleType:
-    """The module of a model: `slm_ss` is codecsep/models/slm_ss.py, `codecs.mini_training` is that file in codecsep/."""
+    """The module of a model: `slm_ss` is codecsep/models/slm_ss.py, `codecs.mini_training` that file of codecsep/."""
     address = f"codecsep.{name}" if "." in name else f"codecsep.models.{name}"
     try:
         module = importlib.import_module(address)
