@@ -10,11 +10,13 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
+from codecsep.data import atomic
 
 MAGIC = b"\0BFM "
 HEADER_BYTES = len(MAGIC) + 10
@@ -44,7 +46,7 @@ class CodecInfo:
 
 def write_codec_info(directory: Path | str, info: CodecInfo) -> None:
     """Write `codec.json` into `directory`, beside and renamed."""
-    _replace(Path(directory) / "codec.json", json.dumps(asdict(info), indent=2) + "\n")
+    atomic.write_text(Path(directory) / "codec.json", json.dumps(asdict(info), indent=2) + "\n")
 
 
 def read_codec_info(directory: Path | str) -> CodecInfo:
@@ -73,10 +75,11 @@ class TokenWriter:
         if re.search(r"[|\s]", self.prefix):
             raise ArkError(f"ark prefix {self.prefix!r} holds a blank or '|'; Kaldi tables cannot name such a path")
         self.entries: dict[str, tuple[int, int]] = {}
+        self._stack = ExitStack()
 
     def __enter__(self) -> "TokenWriter":
-        Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(_part(f"{self.prefix}.ark"), "wb")
+        beside = self._stack.enter_context(atomic.replacing(f"{self.prefix}.ark"))
+        self.file = self._stack.enter_context(open(beside, "wb"))
         return self
 
     def write(self, key: str, codes: np.ndarray) -> None:
@@ -89,21 +92,11 @@ class TokenWriter:
         self.file.write(record)
 
     def __exit__(self, kind, value, trace) -> None:
-        part = Path(self.file.name)
-        try:
-            with self.file:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-            if kind is None:
-                self._publish(part)
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _publish(self, part: Path) -> None:
-        rows = sorted(self.entries.items())
-        os.replace(part, f"{self.prefix}.ark")
-        _replace(Path(f"{self.prefix}.crc"), "".join(f"{key} {crc:08x}\n" for key, (_, crc) in rows))
-        _replace(Path(f"{self.prefix}.scp"), "".join(f"{key} {self.prefix}.ark:{at}\n" for key, (at, _) in rows))
+        self._stack.__exit__(kind, value, trace)
+        if kind is None:
+            rows = sorted(self.entries.items())
+            atomic.write_text(f"{self.prefix}.crc", "".join(f"{key} {crc:08x}\n" for key, (_, crc) in rows))
+            atomic.write_text(f"{self.prefix}.scp", "".join(f"{key} {self.prefix}.ark:{at}\n" for key, (at, _) in rows))
 
 
 class TokenReader(Mapping):
@@ -226,17 +219,3 @@ def _place(scp: Path, key: str, value: str) -> tuple[str, int]:
     if not colon or not path or "|" in value or not re.fullmatch(r"[0-9]{1,18}", offset):
         raise ArkError(f"{scp}: {key} has {value[:80]!r}, expected path:offset (no pipes, no ranges); {REPAIR}")
     return path, int(offset)
-
-
-def _part(path: str) -> str:
-    return f"{path}.{os.getpid()}.tmp"
-
-
-def _replace(path: Path, text: str) -> None:
-    part = Path(_part(str(path)))
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
