@@ -1,0 +1,52 @@
+"""Random numbers of the sampler: a function of (seed, key of the row, step, token) and of nothing else.
+
+Each row owns the SplitMix64 stream (Steele, Lea, Flood 2014) that starts at the SHA-256 of its seed and key; step n,
+token v reads place n * V + v of it. So a row samples the same tokens alone, in any batch, after other rows have left,
+and on any device; and there is no generator to carry or to reorder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed number; int64 arithmetic wraps around
+MIXERS = ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15))  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+FRACTION_BITS = 52
+
+
+class GumbelNoise:
+    """Independent standard Gumbel noise per row; argmax(logits + noise) is a draw from softmax(logits)."""
+
+    def __init__(self, seed: int, keys: Sequence[str], device: torch.device | str = "cpu") -> None:
+        self.starts = torch.tensor([_start(seed, key) for key in keys], dtype=torch.int64, device=device)
+
+    def at(self, step: int, vocab_size: int) -> Tensor:
+        """The noise of one step, float32 [B, V]."""
+        places = torch.arange(1, vocab_size + 1, device=self.starts.device) + step * vocab_size
+        bits = _mix(self.starts[:, None] + places * GOLDEN)
+        uniform = (_shift(bits, 64 - FRACTION_BITS).double() + 0.5) * 2.0**-FRACTION_BITS  # never 0, never 1
+        return (-(-uniform.log()).log()).float()
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these rows ([B'] int64), in this order."""
+        self.starts = self.starts[rows]
+
+
+def _start(seed: int, key: str) -> int:
+    digest = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def _shift(bits: Tensor, count: int) -> Tensor:
+    """Logical shift to the right: torch's own one copies the sign."""
+    return (bits >> count) & ((1 << (64 - count)) - 1)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    for count, factor in MIXERS:
+        bits = (bits ^ _shift(bits, count)) * factor
+    return bits ^ _shift(bits, 31)
