@@ -1,6 +1,7 @@
 """Kaldi-style tables (`<id> <value>` per line) and data directories made of them.
 
-    data/<set>/          wav.scp spk1.scp spk2.scp [spk3.scp ...] utt2spk spk2utt text_spk1 ... utt2num_samples sot_order
+    data/<set>/          wav.scp spk1.scp spk2.scp [spk3.scp ...] utt2spk spk2utt text_spk1 ... utt2num_samples
+                         sot_order
     data/<set>_sources/  wav.scp utt2spk spk2utt text utt2num_samples utt2lufs utt2peak utt2onset
 
 Tables are UTF-8, sorted by the bytes of the id (LC_ALL=C). Paths in *.scp are relative to the recipe directory.
