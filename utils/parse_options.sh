@@ -20,7 +20,7 @@ _po_known() {
     [[ ${_po_flags} != *x* ]] || grep -qs "^$1=" -- "${_po_script}"
 }
 
-# _po_nearest NAME: the three known names that look most like NAME, best first.
+# _po_nearest NAME: the known names that look most like NAME (at most three, all equally near).
 _po_nearest() {
     local _po_name
     while read -r _po_name; do
@@ -35,7 +35,9 @@ _po_nearest() {
             return d[length(a), length(b)]
         }
         { d = distance(want, $1); if (d <= 2 + length(want) / 4) print d, $1 }' \
-        | LC_ALL=C sort -n | head -n 3 | awk '{ printf "%s--%s", (NR > 1 ? ", " : ""), $2 }'
+        | LC_ALL=C sort -n | awk '
+            NR == 1 { nearest = $1 }
+            $1 == nearest && NR <= 3 { printf "%s--%s", (NR > 1 ? " or " : ""), $2 }'
 }
 
 # _po_set NAME VALUE WHERE: check the value and assign it; WHERE is what the message calls the option.

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SHELL_WORDS = {"|", "||", "&&", ";", ">", ">>", "<", "2>&1"}
+COPY_OUTPUT = 'set -o pipefail; log=$1; shift; "$@" 2>&1 | tee -a -- "${log}"'
 SHOWN_LINES = 20
 SECONDS_TO_STOP = 5.0
 CAUGHT: list[int] = []
@@ -139,14 +140,18 @@ def start(request: Request, number: int, gpus: list[str]) -> Job:
         file.flush()
         line = arguments(words)
         if request.options.get("to-terminal") == "true":
-            line = ["bash", "-c", 'set -o pipefail; log=$1; shift; "$@" 2>&1 | tee -a -- "${log}"', "tee", str(log), *line]
+            line = ["bash", "-c", COPY_OUTPUT, "bash", str(log), *line]
         out = None if request.options.get("to-terminal") == "true" else file
         try:
             process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT if out else None,
-                env=environment, start_new_session=True,
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT if out else None,
+                env=environment,
+                start_new_session=True,
             )
-        except OSError as error:   # not found or not executable: a failed job like any other, as a shell says it
+        except OSError as error:  # not found or not executable: a failed job like any other, as a shell says it
             file.write(f"run.pl: {words[0]}: {error.strerror}\n")
             file.flush()
             process = subprocess.Popen(["bash", "-c", "exit 127"], start_new_session=True)
@@ -200,7 +205,7 @@ def recipe_is_gone() -> bool:
 
 
 def supervise(request: Request, limit: int, per_job: int, gpus: list[str]) -> list[Path]:
-    """Run all jobs, at most ``limit`` at a time; returns the logs of those that failed, in the order of their numbers."""
+    """Run all jobs, at most ``limit`` at a time; the logs of those that failed, in the order of their numbers."""
     waiting = deque(range(request.first, request.last + 1))
     running: list[Job] = []
     failed: list[Path] = []
@@ -217,7 +222,7 @@ def supervise(request: Request, limit: int, per_job: int, gpus: list[str]) -> li
             fail_after_signal(CAUGHT[0] if CAUGHT else int(signal.SIGTERM))
         if running:
             time.sleep(0.02)
-    return sorted(failed, key=lambda log: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", str(log))])
+    return sorted(failed, key=lambda log: [int(number) for number in re.findall(r"\d+", str(log))])
 
 
 def fail_after_signal(signum: int) -> None:
@@ -250,7 +255,7 @@ def main(words: list[str]) -> int:
     if per_job > len(gpus):
         fail(f"--gpu {per_job}: this machine has {len(gpus)}")
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(signum) != signal.SIG_IGN:   # nohup stays in force
+        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup stays in force
             signal.signal(signum, lambda number, frame: CAUGHT.append(number))
     try:
         failed = supervise(request, min(limit, len(gpus) // per_job) if per_job else limit, per_job, gpus)

@@ -5,8 +5,8 @@ _stage_command=$(printf '%q ' "${0##*/}" "$@")   # before the options are parsed
 _stage_command=${_stage_command% }
 export RECIPE_PID=$$                             # run.pl stops its jobs when this process is gone
 
-# log TEXT: one line with the time, the script and the line of the caller.
-log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}:${BASH_LINENO[0]}) $*" >&2; }
+# log TEXT: one line with the time, the script and the line of the script that is at work.
+log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}:${BASH_LINENO[${#BASH_LINENO[@]} - 2]}) $*" >&2; }
 
 # die TEXT: one line that says what is wrong and what to do.
 die() { echo "${0##*/}: $*" >&2; exit 1; }

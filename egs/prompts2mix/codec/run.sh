@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The small codec of prompts2mix (16 kHz, 50 frames a second, 8 codebooks of 512): train it, export it, score it.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+. ../../../utils/stage.sh
+. ../path.sh   # the virtual environment, PYTHONPATH
+. ../cmd.sh    # train_cmd, cuda_cmd: how jobs are started
+
+stage=0
+stop_stage=7
+ngpu=0                    # GPUs of stage 1; 0: CPU
+seed=1                    # of the split into train, dev and test
+corpus=../downloads       # where stage 0 finds or puts the recordings
+max_prompts=              # a number: only so many prompts of each voice (a quick look)
+data=data                 # where the data directories are (of another recipe of this corpus, when given)
+conf=conf/mini.yaml       # the codec and its training
+weights=exp/codec         # where the exported weights go; "--weights weights" replaces the committed ones
+tag=                      # suffix of the experiment directories
+train_args=               # passed on to the training, e.g. "--optim.lr 1e-4"
+score_args=               # passed on to the scoring
+dry_run=false             # true: only say which stages would run
+python=python3
+
+help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
+  0 data       recordings (../local)          -> data/{train,dev,test}_sources, data/{train,dev,test}
+  1 codec      conf/mini.yaml                 -> exp/codec_train, exported to exp/codec
+  2 to 6       nothing to do for a codec
+  7 score      exp/codec on the test prompts  -> exp/score/test/RESULTS.md   (the row 'codec')
+options, with what they are now:
+$(sed -n '/^stage=0/,/^python=/s/^/  --/p' "$0")"
+. ../../../utils/parse_options.sh
+no_arguments "$@"
+check_stages 0 7
+number 0 "${ngpu}" --ngpu
+number 0 "${seed}" --seed
+[[ -s ${conf} ]] || die "--conf ${conf} is not there"
+print_args
+
+suffix=${tag:+_${tag}}
+trained=exp/codec_train${suffix} scored=exp/score${suffix}/test
+
+if at 0 "data"; then
+    ${train_cmd} "${data}/log/data.log" \
+        ../local/data.sh --corpus "${corpus}" --out "${data}" --seed "${seed}" --max_prompts "${max_prompts}" \
+            --python "${python}"
+fi
+
+if at 1 "train the codec and export its weights"; then
+    need 0 "${data}/train_sources/wav.scp" "${data}/dev_sources/wav.scp"
+    log "training ${trained}; to look on: tail -f ${trained}/log/train.log"
+    # shellcheck disable=SC2086  # train_args is a list of words
+    ${cuda_cmd} --gpu "${ngpu}" "${trained}/log/train.log" \
+        "${python}" -m codecsep.bin.train --config "${conf}" --out "${trained}" \
+            --train "${data}/train_sources" --valid "${data}/dev_sources" ${train_args}
+    "${python}" -m codecsep.bin.get_codec --from "${trained}" --out "${weights}"
+fi
+
+for number in 2 3 4 5 6; do
+    if at "${number}" "nothing to do for a codec"; then :; fi
+done
+
+if at 7 "score and report"; then
+    need 0 "${data}/test/wav.scp"
+    need 1 "${weights}/codec.json"
+    # shellcheck disable=SC2086  # score_args is a list of words
+    ${train_cmd} "${scored}/log/score.log" \
+        "${python}" -m codecsep.bin.score --data "${data}/test" --codec "${weights}" --out "${scored}" ${score_args}
+    "${python}" -m codecsep.bin.report --score "${scored}" --out "${scored}"
+    log "results: ${PWD}/${scored}/RESULTS.md"
+fi
+finished

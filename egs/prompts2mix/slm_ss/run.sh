@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# SLM-SS on prompts2mix: mixture encoder -> AR decoder over codebook 0 of a SOT sequence -> NAR over codebooks 1..7 -> codec.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+. ../../../utils/stage.sh
+. ../path.sh   # the virtual environment, PYTHONPATH
+. ../cmd.sh    # train_cmd, cuda_cmd, decode_cmd: how jobs are started
+
+stage=0
+stop_stage=7
+nj=2                      # parallel jobs of stage 2
+ngpu=0                    # GPUs of stages 4 to 6; 0: CPU
+num_spk=2                 # speakers in a mixture: 2 or 3
+mode=min                  # min: mixtures end with the shorter source; max: with the longer one
+seed=1                    # of the mixtures and of the training
+decode_seeds="1 2 3"      # stage 6 samples once with each
+corpus=../downloads       # where stage 0 finds or puts the recordings
+max_prompts=              # a number: only so many prompts of each voice (a quick look)
+train_codec=false         # true: train the codec with ../codec/run.sh instead of taking the committed weights
+conf_dir=conf             # conf: the mini corpus; conf/toy: a few steps, to see all stages run; conf/paper: the paper's sizes
+tag=                      # suffix of the experiment directories
+train_args=               # passed on to every training, e.g. "--optim.lr 1e-4 --trainer.max_steps 200"
+decode_args=              # passed on to the decoding, e.g. "--temperature 0.8"
+score_args=               # passed on to the scoring
+dry_run=false             # true: only say which stages would run
+python=python3
+
+help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
+  0 data       recordings (../local)          -> data/{train,dev,test}_sources, data/{train,dev,test}
+  1 codec      committed weights, checked     -> exp/codec           (--train_codec true: ../codec/run.sh trains them)
+  2 tokenise   data/*                         -> dump/<set>/*codes.{ark,scp}
+  3 sequences  dump/{train,dev,test}          -> dump/<set>/seq.{ark,scp}   (SOT; training mixes anew from train_sources)
+  4 train      ${conf_dir}/pit.yaml, ar.yaml         -> exp/pit, exp/ar      (AR: its mixture encoder starts from exp/pit)
+  5 train NAR  ${conf_dir}/nar.yaml                  -> exp/nar
+  6 decode     exp/ar + exp/nar, exp/pit      -> exp/decode/{slm_ss_seed<N>,pit}/test/spk*.scp
+  7 score      exp/decode                     -> exp/score/test/{RESULTS.md,index.html}
+options, with what they are now:
+$(sed -n '/^stage=0/,/^python=/s/^/  --/p' "$0")"
+. ../../../utils/parse_options.sh
+no_arguments "$@"
+check_stages 0 7
+number 1 "${nj}" --nj; number 0 "${ngpu}" --ngpu; number 2 "${num_spk}" --num_spk; number 0 "${seed}" --seed
+for decode_seed in ${decode_seeds}; do number 0 "${decode_seed}" --decode_seeds; done
+[[ ${mode} == min || ${mode} == max ]] || die "--mode is min or max, got '${mode}'"
+[[ -d ${conf_dir} ]] || die "--conf_dir ${conf_dir} is not there; it is one of: $(dirname conf/*/*.yaml | sort -u | xargs) conf"
+print_args
+
+suffix=${tag:+_${tag}}
+pit=exp/pit${suffix} ar=exp/ar${suffix} nar=exp/nar${suffix} decoded=exp/decode${suffix} scored=exp/score${suffix}/test
+
+if at 0 "data"; then
+    ${train_cmd} data/log/data.log \
+        ../local/data.sh --corpus "${corpus}" --out data --num_spk "${num_spk}" --mode "${mode}" --seed "${seed}" \
+            --max_prompts "${max_prompts}" --python "${python}"
+    for set in train dev test; do python=${python} validate_data_dir.sh "data/${set}"; done
+fi
+
+if at 1 "codec"; then
+    if ${train_codec}; then
+        need 0 data/train_sources/wav.scp
+        ../codec/run.sh --stage 1 --stop-stage 1 --ngpu "${ngpu}" --data "${PWD}/data" --python "${python}"
+        "${python}" -m codecsep.bin.get_codec --from ../codec/exp/codec --out exp/codec
+    else
+        "${python}" -m codecsep.bin.get_codec --out exp/codec
+    fi
+fi
+
+if at 2 "tokenise"; then
+    need 1 exp/codec/codec.json
+    for set in train_sources train dev test; do
+        need 0 "data/${set}/wav.scp"
+        ${train_cmd} "JOB=1:${nj}" "dump/${set}/log/tokenise.JOB.log" \
+            "${python}" -m codecsep.bin.tokenise --codec exp/codec --data "data/${set}" --out "dump/${set}" \
+                --job "JOB/${nj}"
+    done
+fi
+
+if at 3 "SOT sequences"; then
+    for set in train dev test; do
+        need 2 "dump/${set}/spk1_codes.scp"
+        ${train_cmd} "dump/${set}/log/sequences.log" \
+            "${python}" -m codecsep.bin.build_sequences --config "${conf_dir}/ar.yaml" \
+                --data "data/${set}" --dump "dump/${set}"
+    done
+fi
+
+train() {   # one network: its configuration, where it goes, further options
+    local config=$1 out=$2
+    shift 2
+    need 2 dump/train_sources/codes.scp
+    need 3 dump/dev/seq.scp
+    log "training ${out}; to look on: tail -f ${out}/log/train.log"
+    # shellcheck disable=SC2086  # train_args is a list of words
+    ${cuda_cmd} --gpu "${ngpu}" "${out}/log/train.log" \
+        "${python}" -m codecsep.bin.train --config "${config}" --out "${out}" --train data/train_sources \
+            --train_dump dump/train_sources --valid data/dev --valid_dump dump/dev "$@" ${train_args}
+}
+
+if at 4 "train the PIT classifier, then the AR model"; then
+    train "${conf_dir}/pit.yaml" "${pit}"
+    train "${conf_dir}/ar.yaml" "${ar}" --init "${pit}"
+fi
+
+if at 5 "train the NAR model"; then train "${conf_dir}/nar.yaml" "${nar}"; fi
+
+separate() {   # one system: its seed, where its estimates go, its networks
+    local seed=$1 out=$2
+    shift 2
+    # shellcheck disable=SC2086  # decode_args is a list of words
+    ${decode_cmd} --gpu "${ngpu}" "${out}/log/separate.log" \
+        "${python}" -m codecsep.bin.separate --models "$@" --codec exp/codec --data data/test --out "${out}" \
+            --config "${conf_dir}/decode.yaml" --seed "${seed}" ${decode_args}
+}
+
+if at 6 "decode"; then
+    need 0 data/test/wav.scp
+    need 4 "${pit}/best.pt" "${ar}/best.pt"
+    need 5 "${nar}/best.pt"
+    for decode_seed in ${decode_seeds}; do
+        separate "${decode_seed}" "${decoded}/slm_ss_seed${decode_seed}/test" "${ar}" "${nar}"
+    done
+    separate "${seed}" "${decoded}/pit/test" "${pit}"
+fi
+
+if at 7 "score and report"; then
+    hypotheses=
+    for decode_seed in ${decode_seeds}; do
+        need 6 "${decoded}/slm_ss_seed${decode_seed}/test/spk1.scp"
+        hypotheses+=${hypotheses:+,}${decoded}/slm_ss_seed${decode_seed}/test
+    done
+    need 6 "${decoded}/pit/test/spk1.scp"
+    # shellcheck disable=SC2086  # score_args is a list of words
+    ${train_cmd} "${scored}/log/score.log" \
+        "${python}" -m codecsep.bin.score --data data/test --codec exp/codec --hyp "slm_ss=${hypotheses}" \
+            --hyp "pit_classifier=${decoded}/pit/test" --out "${scored}" ${score_args}
+    "${python}" -m codecsep.bin.report --score "${scored}" --out "${scored}"
+    log "results: ${PWD}/${scored}/RESULTS.md, listen: ${PWD}/${scored}/index.html"
+fi
+finished
