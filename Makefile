@@ -1,0 +1,34 @@
+# make        the environment (.venv), with a table of what is there
+# make mini   the mini recipe: real speech, stages 0 to 7, on this machine
+# make test   all tests
+
+PYTHON ?= python3
+VENV := .venv
+MINI := egs/prompts2mix/slm_ss
+ARGS ?=
+
+.DEFAULT_GOAL := install
+.PHONY: install mini test lint clean help
+
+install: ## make .venv and say what is installed
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics
+	$(VENV)/bin/python tools/check_install.py
+
+mini: ## the mini recipe; ARGS="--stage 6" and so on are passed on
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics
+	$(MINI)/run.sh --stage 0 --stop-stage 7 $(ARGS)
+
+test: ## all tests; ARGS="tests/tokens -x" for some
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: ## ruff, and shellcheck where it is installed
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/lint.sh
+
+clean: ## remove what tests and tools leave behind; data, dump, exp and .venv stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis codecsep.egg-info
+	find codecsep tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
