@@ -27,12 +27,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_dir(path: str | Path) -> Iterator[Path]:
     """Yield a new empty directory beside `path`; on success it takes the place of `path`, on failure it is deleted.
 
-    What a killed earlier run left beside is removed first.
+    What earlier runs that are gone left beside is removed first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if not _is_running(leftover.name.split(".")[-2]):
+            shutil.rmtree(leftover, ignore_errors=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     beside.mkdir()
     try:
@@ -53,7 +54,20 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         os.replace(new, path)
         return
-    old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+    old = path.with_name(f".{path.name}.old.{os.getpid()}.tmp")
     os.replace(path, old)
     os.replace(new, path)
     shutil.rmtree(old)
+
+
+def _is_running(pid: str) -> bool:
+    """Is there another process of this number on this machine? (its directory is not ours to delete)"""
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

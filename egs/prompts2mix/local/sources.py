@@ -12,6 +12,7 @@ from codecsep.data import audio, datadir, mixing
 SETS = ("train", "dev", "test")
 HELD_OUT = 0.1  # part of each voice's time that goes to test, and to dev
 QUIETEST = -45.0  # LUFS; below it a prompt is an artefact
+FASTEST = 25  # characters of transcript per second; above it the transcript says more than the voice
 
 
 def read_prompts(wav_dir: Path) -> list[dict]:
@@ -37,6 +38,17 @@ def select(rows: list[dict], min_duration: float, max_duration: float) -> tuple[
         else:
             dropped[row["speaker"], reason] += 1
     return kept, dropped
+
+
+def first_of_each(rows: list[dict], count: int, seed: int) -> list[dict]:
+    """`count` rows of each voice, chosen by the hash of the sentence."""
+    kept = Counter()
+    chosen = []
+    for row in sorted(rows, key=lambda row: _hash(row, seed)):
+        kept[row["speaker"]] += 1
+        if kept[row["speaker"]] <= count:
+            chosen.append(row)
+    return sorted(chosen, key=lambda row: row["id"])
 
 
 def split(rows: list[dict], seed: int) -> dict[str, list[dict]]:
@@ -109,7 +121,9 @@ def _reason(row: dict, min_duration: float, max_duration: float) -> str | None:
         return "unclear transcript"
     if row["seconds"] < min_duration:
         return f"under {min_duration:g} s"
-    return f"over {max_duration:g} s" if row["seconds"] > max_duration else None
+    if row["seconds"] > max_duration:
+        return f"over {max_duration:g} s"
+    return "transcript too long" if len(text) > FASTEST * row["seconds"] else None
 
 
 def _measure(row: dict) -> str | None:
