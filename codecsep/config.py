@@ -233,11 +233,15 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     return parser.parse_known_args(argv)
 
 
+def is_for_user(error: Exception) -> bool:
+    """True for OSError and for every exception class defined in codecsep; anything else is a bug of ours."""
+    return isinstance(error, OSError) or type(error).__module__.startswith("codecsep.")
+
+
 def command(prog: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
     """Decorator of a `main`: an error that is meant for the user becomes one line on stderr and exit status 2.
 
-    Meant for the user are OSError and every exception class defined in codecsep; anything else is a bug and keeps
-    its traceback. Returns the status, so that `sys.exit(main())` ends the process.
+    What `is_for_user` refuses keeps its traceback. Returns the status, so that `sys.exit(main())` ends the process.
     """
 
     def decorate(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -246,7 +250,7 @@ def command(prog: str) -> Callable[[Callable[..., int | None]], Callable[..., in
             try:
                 return main(*arguments) or 0
             except Exception as error:
-                if not isinstance(error, OSError) and not type(error).__module__.startswith("codecsep."):
+                if not is_for_user(error):
                     raise
                 print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2

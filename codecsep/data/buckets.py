@@ -71,6 +71,8 @@ def _check_fits(index: int, length: int, config: BatchConfig) -> None:
 def _split_to_multiple(batches: list[Batch], ranks: int) -> list[Batch]:
     """Halve the batches with most examples until their number is a multiple of `ranks`."""
     batches = list(batches)
+    if not batches:
+        raise BucketError("the training set has no examples; check --train")
     if sum(map(len, batches)) < ranks:
         raise BucketError(f"{sum(map(len, batches))} examples for {ranks} processes; start fewer processes")
     while len(batches) % ranks:

@@ -7,39 +7,30 @@ that was stopped goes on with the very numbers of one that was not.
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from codecsep.data import buckets
 from codecsep.train import checkpoint, distributed, optim
-from codecsep.train.checkpoint import Checkpoints
+from codecsep.train.batches import TrainingSet, choose_device, load_batches, set_epoch, to_device
+from codecsep.train.checkpoint import CheckpointError, Checkpoints
 from codecsep.train.distributed import World
+from codecsep.train.ema import MovingAverage
 from codecsep.train.report import Clock, Report, parts_text
 from codecsep.train.settings import TrainConfig
 from codecsep.train.state import Meter, State, random_state, seed_everything, seeded, set_random_state
 from codecsep.train.stop import StopFlag
 
-LOADER_TIMEOUT = 300  # seconds until a hung worker is an error
+MAX_FAILED_SAVES = 3
 
 
 class TrainingError(RuntimeError):
     """A training that cannot go on; the last good checkpoint is kept."""
-
-
-class TrainingSet(Protocol):
-    """What the trainer asks of a dataset; `set_epoch` is optional."""
-
-    lengths: list[int]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
 class Trainer:
@@ -59,14 +50,14 @@ class Trainer:
         self.exp_dir = Path(exp_dir)
         self.report = Report(self.exp_dir, world.is_main, self.loop.tensorboard)
         self.checkpoints = Checkpoints(self.exp_dir / "checkpoints", self.report.say)
-        self.device = choose_device(self.loop.device, world)
+        self.device = choose_device(self.loop.device, world.local_rank)
         self.model = model.to(self.device)
         distributed.broadcast_model(self.model)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = optim.make_optimizer(self.model, settings.optim)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.loop.amp == "fp16")
-        self.ema = _copy(self.model.state_dict()) if self.loop.ema_decay else None
-        self.state, self.recent, self.clock = State(), Meter(), Clock()
+        self.ema = MovingAverage(self.model, self.loop.ema_decay) if self.loop.ema_decay else None
+        self.state, self.recent, self.clock, self.failed_saves = State(), Meter(), Clock(), 0
 
     # -- the loop
 
@@ -90,6 +81,7 @@ class Trainer:
 
     def _steps_of_epoch(self) -> Iterator[tuple[list[list[dict]], int]]:
         """From the position in the epoch on: (this rank's batches of one step, examples of all ranks)."""
+        optim.train_mode(self.model, self.settings.freeze)
         set_epoch(self.train_set, self.state.epoch)
         lengths = self.train_set.lengths
         data, ranks, accum = self.settings.data, self.world.size, self.loop.accum
@@ -104,7 +96,6 @@ class Trainer:
 
     def _step(self, batches: list[list[dict]], examples: int) -> None:
         """One optimiser step over this rank's batches; `examples` counts those of all ranks."""
-        optim.train_mode(self.model, self.settings.freeze)
         self.optimizer.zero_grad(set_to_none=True)
         seen = Meter()
         for batch in batches:
@@ -116,6 +107,7 @@ class Trainer:
             self.state.window = Meter.union([self.state.window, seen])
             self.recent = Meter.union([self.recent, seen])
             self.recent.add({"grad_norm": norm}, 1.0)
+            self.state.skipped_in_row = 0
         else:
             self._count_skip([example["id"] for batch in batches for example in batch], seen.means())
 
@@ -131,30 +123,20 @@ class Trainer:
 
     def _update(self) -> float:
         """Sum the gradients of all ranks, clip, step. Returns their norm; when it is not finite nothing is changed."""
-        if self.scaler.is_enabled() and any(p.grad is not None for p in self.trained):
-            self.scaler.unscale_(self.optimizer)
         distributed.sum_gradients(self.trained)
+        self.scaler.unscale_(self.optimizer)  # after the sum: all ranks see the same overflow
         limit = self.settings.optim.clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.trained, limit))
         if math.isfinite(norm):
             lr = optim.learning_rate(self.state.step, self.loop.max_steps, self.settings.optim)
             optim.set_learning_rate(self.optimizer, lr)
             self.scaler.step(self.optimizer)
-            self._update_ema()
+            if self.ema is not None:
+                self.ema.update(self.model)
         self.scaler.update()
         self.state.step += 1
         self.state.position += 1
         return norm
-
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        if self.ema is None:
-            return
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.ema[name].lerp_(value, 1.0 - self.loop.ema_decay)
-            else:
-                self.ema[name].copy_(value)
 
     def _count_skip(self, ids: list[str], parts: dict[str, float]) -> None:
         """A step with NaN or Inf gradients was left out on all ranks: name the batch, stop when it goes on."""
@@ -217,15 +199,12 @@ class Trainer:
         lengths, config = self.valid_set.lengths, self.settings.batch
         budget = buckets.BatchConfig(max(config.max_frames, max(lengths)), config.max_examples)
         mine = buckets.pack(lengths, budget)[self.world.rank :: self.world.size]
-        meter, weights = Meter(), _copy(self.model.state_dict()) if self.ema is not None else None
-        if self.ema is not None:
-            self.model.load_state_dict(self.ema)
+        meter, swap = Meter(), self.ema.in_place_of(self.model) if self.ema is not None else nullcontext()
         self.model.eval()
-        with seeded(self.loop.seed):
+        with swap, seeded(self.loop.seed):
             for batch in load_batches(self.valid_set, mine, self.settings.data.num_workers):
                 meter.add(self._loss(batch)[1], len(batch))
-        if weights is not None:
-            self.model.load_state_dict(weights)
+        optim.train_mode(self.model, self.settings.freeze)
         return meter
 
     def _rank_best(self, value: float) -> None:
@@ -244,15 +223,26 @@ class Trainer:
         generators = distributed.gather(random_state())
         self.state.window = Meter.union(distributed.gather(self.state.window))
         if self.world.is_main:
-            self._write(generators)
+            self._try_to_write(generators)
         else:
             self.state.window = Meter()
         distributed.barrier()
 
+    def _try_to_write(self, generators: list[dict[str, Any]]) -> None:
+        """A full disk does not end a training at once: the earlier checkpoints are kept, the third failure is final."""
+        try:
+            self._write(generators)
+            self.failed_saves = 0
+        except CheckpointError as error:
+            self.failed_saves += 1
+            if self.failed_saves >= MAX_FAILED_SAVES:
+                raise
+            self.report.say(f"warning: {error}; training goes on")
+
     def _write(self, generators: list[dict[str, Any]]) -> None:
         tensors = {checkpoint.MODEL: self.model.state_dict()}
         if self.ema is not None:
-            tensors[checkpoint.EMA] = self.ema
+            tensors[checkpoint.EMA] = self.ema.weights
         optimizer = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         state = asdict(self.state) | {"random": generators}
         self.checkpoints.save(self.state.step, tensors, optimizer, state)
@@ -269,7 +259,7 @@ class Trainer:
             return
         checkpoint.load_weights(self.model, folder / checkpoint.MODEL)
         if self.ema is not None:
-            self.ema = {k: v.to(self.device) for k, v in checkpoint.load_file(folder / checkpoint.EMA).items()}
+            self.ema.load(checkpoint.load_file(folder / checkpoint.EMA))
         optimizer = checkpoint.read_optimizer(folder)
         self.optimizer.load_state_dict(optimizer["optimizer"])
         self.scaler.load_state_dict(optimizer["scaler"])
@@ -301,43 +291,3 @@ class Trainer:
             f"{self.settings.model}: {size / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained, "
             f"{sets}, {self.world.size} x {self.device}, step {self.state.step} of {self.loop.max_steps}"
         )
-
-
-def choose_device(name: str, world: World) -> torch.device:
-    """`auto` is this rank's GPU when there is one, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda", world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def set_epoch(dataset: Any, epoch: int) -> None:
-    if hasattr(dataset, "set_epoch"):
-        dataset.set_epoch(epoch)
-
-
-def load_batches(dataset: TrainingSet, batches: list[list[int]], num_workers: int) -> Iterator[list[dict]]:
-    """The examples of each batch, in order. The loader draws from a generator of its own, never from the global one."""
-    loader = DataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_sampler=batches,  # type: ignore[arg-type]
-        num_workers=num_workers,
-        collate_fn=list,
-        timeout=LOADER_TIMEOUT if num_workers else 0,
-        generator=torch.Generator(),
-    )
-    yield from loader
-
-
-def to_device(value: Any, device: torch.device) -> Any:
-    """Tensors in nested dicts, lists and tuples, moved."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(to_device(item, device) for item in value)
-    return value
-
-
-def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in weights.items()}
