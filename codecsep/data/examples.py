@@ -1,0 +1,258 @@
+"""The fields of one utterance, read when asked for: stored mixtures, and mixtures made on the fly.
+
+An example is a dictionary with "id" and the asked fields; whatever runs over speakers is in SOT order.
+
+    mixture   float32 [L]            codes      list of int64 [K, T_j], each of its speaker's own length
+    sources   float32 [N, L]         sequence   int64 [K, S]
+    wav       float32 [L]            of a directory of single sources
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from codecsep.data import audio, mixing
+from codecsep.data.ark import TokenReader, read_codec_info
+from codecsep.data.datadir import DataDir, read_table
+from codecsep.data.mixing import Config as MixingConfig
+from codecsep.data.sources import SourceAudio
+
+FIELDS = ("mixture", "sources", "wav", "codes", "sequence")
+FRAME_RATE = 50.0  # 1/s, the unit of `lengths` where there are no codes
+Example = dict
+MakeSequence = Callable[[Example], np.ndarray]
+
+
+class ExampleError(ValueError):
+    """A directory that does not hold what was asked for; the message says which stage makes it."""
+
+
+class Dataset:
+    """The utterances of a data directory `data/<set>` and, for codes, its `dump/<set>`.
+
+    make_sequence: makes the field `sequence` from the other fields (a model's `sequence`); None reads seq.scp.
+    max_frames: keep only the first so many codec frames, in waves and codes alike (None: all).
+    Utterances that stage 2 skipped are left out. Raises ExampleError on unknown fields and missing directories.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | str,
+        dump_dir: Path | str | None = None,
+        fields: Sequence[str] = ("mixture",),
+        max_frames: int | None = None,
+        make_sequence: MakeSequence | None = None,
+    ):
+        self.data, self.fields = DataDir(data_dir), check_fields(fields, make_sequence)
+        self.max_frames, self.make_sequence = max_frames, make_sequence
+        self.speakers = self.data.speakers()
+        self.dump = _check_dump(dump_dir, self.fields)
+        self.frame_rate = read_codec_info(self.dump).frame_rate if self.dump else FRAME_RATE
+        self.num_frames = _stored_frames(self.data, self.dump)
+        self.ids = [key for key in self.data.ids if key in self.num_frames]
+        self.readers = self._open_readers()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Codec frames (20 ms where there is no dump directory) of each mixture, as cropped."""
+        limit = self.max_frames or math.inf
+        return [min(self.num_frames[key], limit) for key in self.ids]
+
+    def __getitem__(self, index: int) -> Example:
+        key = self.ids[index]
+        example = {"id": key}
+        for name in self.fields:
+            if name != "sequence":
+                example[name] = getattr(self, f"_{name}")(key)
+        if "sequence" in self.fields:
+            example["sequence"] = self.make_sequence(example) if self.make_sequence else self.readers["seq"][key]
+        return example
+
+    def _mixture(self, key: str) -> np.ndarray:
+        return self._wave("wav.scp", key)
+
+    _wav = _mixture
+
+    def _sources(self, key: str) -> np.ndarray:
+        waves = [self._wave(f"{self.speakers[index]}.scp", key) for index in self.data.order(key)]
+        return mixing.combine(waves, [1.0] * len(waves))
+
+    def _codes(self, key: str) -> list[np.ndarray]:
+        order = self.data.order(key) if self.speakers else [0]
+        names = [f"{name}_codes" for name in self.speakers] or ["codes"]
+        return [self.readers[names[index]][key][:, : self.max_frames] for index in order]
+
+    def _wave(self, table: str, key: str) -> np.ndarray:
+        samples, rate = audio.read_audio(self.data.table(table)[key])
+        return samples if self.max_frames is None else samples[: round(self.max_frames * rate / self.frame_rate)]
+
+    def _open_readers(self) -> dict[str, TokenReader]:
+        names = [f"{name}_codes" for name in self.speakers] or ["codes"]
+        names = names if "codes" in self.fields else []
+        if "sequence" in self.fields and self.make_sequence is None:
+            names.append("seq")
+            if self.max_frames is not None:
+                raise ExampleError("stored sequences cannot be cropped: give max_frames without 'sequence'")
+        return {name: open_codes(self.dump, name) for name in names}
+
+
+@dataclass(frozen=True)
+class DynamicConfig:
+    """Mixtures made on the fly. epoch_size: items per epoch. max_frames: longest mixture in codec frames (None: any);
+    longer ones are cropped at random. level_jitter: dB, the level of the whole mixture is changed by up to +- this."""
+
+    epoch_size: int = 5000
+    max_frames: int | None = None
+    level_jitter: float = 0.0
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+
+    def __post_init__(self):
+        if self.epoch_size < 1 or self.level_jitter < 0 or (self.max_frames is not None and self.max_frames < 2):
+            raise ExampleError(f"{self}: epoch_size >= 1, level_jitter >= 0 and max_frames >= 2 are needed")
+
+
+class DynamicDataset:
+    """`epoch_size` mixtures per epoch out of `data/<set>_sources`, their codes cut from the cached ones of the sources.
+
+    Codecs normalise the level inside, so the codes do not depend on the gain. Item i of epoch e is a pure function of
+    (seed, e, i), whatever the number of workers. Raises ExampleError when sources cannot be mixed as asked.
+    """
+
+    def __init__(
+        self,
+        sources_dir: Path | str,
+        dump_dir: Path | str | None,
+        fields: Sequence[str],
+        config: DynamicConfig,
+        seed: int = 0,
+        make_sequence: MakeSequence | None = None,
+    ):
+        self.config, self.seed, self.epoch, self.make_sequence = config, seed, 0, make_sequence
+        self.fields = check_fields(fields, make_sequence)
+        dump = _check_dump(dump_dir, self.fields)
+        self.mixer = mixing.DynamicMixer(str(sources_dir), config.mixing, seed)
+        self.audio = SourceAudio(sources_dir)
+        self.usable = _stored_frames(DataDir(sources_dir), dump)
+        self.frame_rate = read_codec_info(dump).frame_rate if dump else FRAME_RATE
+        self.codes = open_codes(dump, "codes") if "codes" in self.fields else {}
+        self._check()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the mixtures of this epoch; `lengths` change with it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.config.epoch_size
+
+    @property
+    def lengths(self) -> list[int]:
+        """Codec frames of each mixture of this epoch, as cropped."""
+        limit = self.config.max_frames or math.inf
+        return [min(self._frames_of(self._draw(index)), limit) for index in range(len(self))]
+
+    def __getitem__(self, index: int) -> Example:
+        draw = self._draw(index)
+        generator = np.random.default_rng([self.seed, self.epoch, index, 1])
+        gain = 10 ** (generator.uniform(-1, 1) * self.config.level_jitter / 20)
+        first, last = self._span(draw, generator)
+        waves = [self.audio.wav(key)[self._samples(first) : self._samples(last)] for key in draw.ids]
+        offsets = [round(seconds * self.audio.rate) for seconds in draw.offsets]
+        gains = [gain * value for value in draw.gains]
+        mixture, sources = mixing.mix(waves, gains, self.config.mixing.mode, offsets)
+        order = draw.order if first == 0 else _order_of_crop(sources, self.audio.rate)
+        made = {"mixture": lambda: mixture, "sources": lambda: sources[order]}
+        made["codes"] = lambda: [self.codes[draw.ids[j]][:, first:last] for j in order]
+        return self._finish("+".join(draw.ids[j] for j in order), made)
+
+    def _finish(self, name: str, made: dict[str, Callable]) -> Example:
+        example = {"id": name} | {key: make() for key, make in made.items() if key in self.fields}
+        if "sequence" in self.fields:
+            example["sequence"] = self.make_sequence(example)
+        return example
+
+    def _draw(self, index: int) -> mixing.Draw:
+        """The draw of an item; one with an utterance that stage 2 skipped is drawn again."""
+        for attempt in range(1000):
+            draw = self.mixer.item(self.epoch, index + attempt * len(self))
+            if all(key in self.usable for key in draw.ids):
+                return draw
+        raise ExampleError("1000 draws in a row held an utterance that stage 2 skipped; see its skipped.tsv")
+
+    def _source_frames(self, draw: mixing.Draw) -> list[int]:
+        """Frames of each source in the mixture before cropping; in mode "min" all are cut to the shortest."""
+        frames = [math.ceil(self.audio.num_samples[key] * self.frame_rate / self.audio.rate) for key in draw.ids]
+        return [min(frames)] * len(frames) if self.config.mixing.mode == "min" else frames
+
+    def _frames_of(self, draw: mixing.Draw) -> int:
+        return max(self._source_frames(draw)) + math.ceil(max(draw.offsets) * self.frame_rate)
+
+    def _span(self, draw: mixing.Draw, generator: np.random.Generator) -> tuple[int, int]:
+        """First and last (exclusive) frame; the shortest source fills half of a crop, or is in it from its start."""
+        frames = self._source_frames(draw)
+        size = self.config.max_frames or max(frames)
+        latest = min(max(frames) - size, max(0, min(frames) - size // 2))
+        first = int(generator.integers(0, max(0, latest) + 1))
+        return first, first + min(size, max(frames))
+
+    def _samples(self, frame: int) -> int:
+        return round(frame * self.audio.rate / self.frame_rate)
+
+    def _check(self) -> None:
+        offsets = self.config.mixing.max_offset > 0
+        if offsets and (self.codes or self.config.max_frames):
+            raise ExampleError("max_offset must be 0 here: cached codes and crops know no silence before a source")
+        if "sequence" in self.fields and self.make_sequence is None:
+            raise ExampleError("mixtures made on the fly have no stored sequence: give make_sequence")
+        if "wav" in self.fields:
+            raise ExampleError("the field 'wav' is one of single sources; mixtures have 'mixture' and 'sources'")
+
+
+def check_fields(fields: Sequence[str], make_sequence: MakeSequence | None = None) -> tuple[str, ...]:
+    """The fields to read; a sequence that is made needs codes too. Raises ExampleError on one that does not exist."""
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise ExampleError(f"unknown fields {unknown}; an example can have: {', '.join(FIELDS)}")
+    needs_codes = "sequence" in fields and make_sequence is not None and "codes" not in fields
+    return (*fields, "codes") if needs_codes else tuple(fields)
+
+
+def open_codes(dump: Path, name: str) -> TokenReader:
+    """`<dump>/<name>.scp`, its ids checked against codec.json (codes) or token_list.txt (sequences)."""
+    info = read_codec_info(dump)
+    if name != "seq":
+        return TokenReader(dump / f"{name}.scp", info.codebook_size, info.num_codebooks)
+    if not (dump / "token_list.txt").is_file():
+        raise ExampleError(f"{dump}/token_list.txt is missing; run stage 3 (sequences)")
+    return TokenReader(dump / "seq.scp", len((dump / "token_list.txt").read_text(encoding="utf-8").splitlines()))
+
+
+def _check_dump(dump_dir: Path | str | None, fields: Sequence[str]) -> Path | None:
+    if dump_dir is None and {"codes", "sequence"} & set(fields):
+        raise ExampleError(f"the fields {list(fields)} need a dump directory; run stage 2 and give it")
+    return None if dump_dir is None else Path(dump_dir)
+
+
+def _stored_frames(data: DataDir, dump: Path | None) -> dict[str, int]:
+    """Frames by utterance: of stage 2, or without it of utt2num_samples in units of 20 ms."""
+    if dump is not None:
+        frames = {key: int(value) for key, value in read_table(dump / "utt2num_frames").items()}
+        unknown = sorted(set(frames) - set(data.ids))
+        if unknown:
+            raise ExampleError(f"{dump} has codes of {unknown[0]}, which is not in {data.path}; run stage 2 again")
+        return frames
+    rate = audio.sample_rate(next(iter(data.table("wav.scp").values())))
+    samples = data.table("utt2num_samples")
+    return {key: math.ceil(int(value) * FRAME_RATE / rate) for key, value in samples.items()}
+
+
+def _order_of_crop(sources: np.ndarray, rate: int) -> list[int]:
+    """SOT order of sources [N, L] that were cut from longer ones; one that is silent in the crop comes last."""
+    energy = (sources**2).sum(axis=1)
+    onsets = [mixing.onset(row, rate) if power > 0 else math.inf for row, power in zip(sources, energy, strict=True)]
+    return mixing.order_by(np.nan_to_num(onsets, posinf=1e9), np.log10(energy + 1e-20))
