@@ -9,7 +9,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 stage=0
 stop_stage=7
 ngpu=0                    # GPUs of stage 1; 0: CPU
-seed=1                    # of the split into train, dev and test
+seed=72                   # of the mixtures that stage 0 makes; the split into train, dev and test is fixed
 corpus=../downloads       # where stage 0 finds or puts the recordings
 max_prompts=              # a number: only so many prompts of each voice (a quick look)
 data=data                 # where the data directories are (of another recipe of this corpus, when given)
@@ -36,6 +36,9 @@ number 0 "${seed}" --seed
 [[ -s ${conf} ]] || die "--conf ${conf} is not there"
 print_args
 
+(( ngpu > 0 )) || export CUDA_VISIBLE_DEVICES=   # --ngpu 0 means CPU, also where there is a GPU
+launch=("${python}")
+(( ngpu < 2 )) || launch=("${python}" -m torch.distributed.run --standalone --nproc_per_node "${ngpu}")
 suffix=${tag:+_${tag}}
 trained=exp/codec_train${suffix} scored=exp/score${suffix}/test
 
@@ -50,7 +53,7 @@ if at 1 "train the codec and export its weights"; then
     log "training ${trained}; to look on: tail -f ${trained}/log/train.log"
     # shellcheck disable=SC2086  # train_args is a list of words
     ${cuda_cmd} --gpu "${ngpu}" "${trained}/log/train.log" \
-        "${python}" -m codecsep.bin.train --config "${conf}" --out "${trained}" \
+        "${launch[@]}" -m codecsep.bin.train --config "${conf}" --out "${trained}" \
             --train "${data}/train_sources" --valid "${data}/dev_sources" ${train_args}
     "${python}" -m codecsep.bin.get_codec --from "${trained}" --out "${weights}"
 fi

@@ -11,15 +11,15 @@ stop_stage=7
 nj=2                      # parallel jobs of stage 2
 ngpu=0                    # GPUs of stages 4 to 6; 0: CPU
 num_spk=2                 # speakers in a mixture: 2 or 3
-mode=min                  # min: mixtures end with the shorter source; max: with the longer one
-seed=1                    # of the mixtures and of the training
+mode=max                  # max: mixtures end with the longer source; min: with the shorter one
+seed=72                   # of the mixtures that stage 0 makes
 decode_seeds="1 2 3"      # stage 6 samples once with each
 corpus=../downloads       # where stage 0 finds or puts the recordings
 max_prompts=              # a number: only so many prompts of each voice (a quick look)
 train_codec=false         # true: train the codec with ../codec/run.sh instead of taking the committed weights
 conf_dir=conf             # conf: the mini corpus; conf/toy: a few steps, to see all stages run; conf/paper: the paper's sizes
 tag=                      # suffix of the experiment directories
-train_args=               # passed on to every training, e.g. "--optim.lr 1e-4 --trainer.max_steps 200"
+train_args=               # passed on to every training, e.g. "--optim.lr 1e-4 --train.device cpu"
 decode_args=              # passed on to the decoding, e.g. "--temperature 0.8"
 score_args=               # passed on to the scoring
 dry_run=false             # true: only say which stages would run
@@ -30,7 +30,7 @@ help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
   1 codec      committed weights, checked     -> exp/codec           (--train_codec true: ../codec/run.sh trains them)
   2 tokenise   data/*                         -> dump/<set>/*codes.{ark,scp}
   3 sequences  dump/{train,dev,test}          -> dump/<set>/seq.{ark,scp}   (SOT; training mixes anew from train_sources)
-  4 train      ${conf_dir}/pit.yaml, ar.yaml         -> exp/pit, exp/ar      (AR: its mixture encoder starts from exp/pit)
+  4 train      ${conf_dir}/pit.yaml, ar.yaml         -> exp/pit, exp/ar      (AR: its encoder starts from exp/pit)
   5 train NAR  ${conf_dir}/nar.yaml                  -> exp/nar
   6 decode     exp/ar + exp/nar, exp/pit      -> exp/decode/{slm_ss_seed<N>,pit}/test/spk*.scp
   7 score      exp/decode                     -> exp/score/test/{RESULTS.md,index.html}
@@ -45,6 +45,9 @@ for decode_seed in ${decode_seeds}; do number 0 "${decode_seed}" --decode_seeds;
 [[ -d ${conf_dir} ]] || die "--conf_dir ${conf_dir} is not there; it is one of: $(dirname conf/*/*.yaml | sort -u | xargs) conf"
 print_args
 
+(( ngpu > 0 )) || export CUDA_VISIBLE_DEVICES=   # --ngpu 0 means CPU, also where there is a GPU
+launch=("${python}")
+(( ngpu < 2 )) || launch=("${python}" -m torch.distributed.run --standalone --nproc_per_node "${ngpu}")
 suffix=${tag:+_${tag}}
 pit=exp/pit${suffix} ar=exp/ar${suffix} nar=exp/nar${suffix} decoded=exp/decode${suffix} scored=exp/score${suffix}/test
 
@@ -52,7 +55,7 @@ if at 0 "data"; then
     ${train_cmd} data/log/data.log \
         ../local/data.sh --corpus "${corpus}" --out data --num_spk "${num_spk}" --mode "${mode}" --seed "${seed}" \
             --max_prompts "${max_prompts}" --python "${python}"
-    for set in train dev test; do python=${python} validate_data_dir.sh "data/${set}"; done
+    python=${python} validate_data_dir.sh data/train data/dev data/test
 fi
 
 if at 1 "codec"; then
@@ -92,13 +95,14 @@ train() {   # one network: its configuration, where it goes, further options
     log "training ${out}; to look on: tail -f ${out}/log/train.log"
     # shellcheck disable=SC2086  # train_args is a list of words
     ${cuda_cmd} --gpu "${ngpu}" "${out}/log/train.log" \
-        "${python}" -m codecsep.bin.train --config "${config}" --out "${out}" --train data/train_sources \
-            --train_dump dump/train_sources --valid data/dev --valid_dump dump/dev "$@" ${train_args}
+        "${launch[@]}" -m codecsep.bin.train --config "${config}" --out "${out}" --train data/train_sources \
+            --train_dump dump/train_sources --valid data/dev --valid_dump dump/dev \
+            --data.num_speakers "${num_spk}" "$@" ${train_args}
 }
 
 if at 4 "train the PIT classifier, then the AR model"; then
-    train "${conf_dir}/pit.yaml" "${pit}"
-    train "${conf_dir}/ar.yaml" "${ar}" --init "${pit}"
+    train "${conf_dir}/pit.yaml" "${pit}" --network.num_speakers "${num_spk}"
+    train "${conf_dir}/ar.yaml" "${ar}" --init "[{file: ${pit}, source: encoder, target: encoder}]"
 fi
 
 if at 5 "train the NAR model"; then train "${conf_dir}/nar.yaml" "${nar}"; fi
@@ -114,12 +118,12 @@ separate() {   # one system: its seed, where its estimates go, its networks
 
 if at 6 "decode"; then
     need 0 data/test/wav.scp
-    need 4 "${pit}/best.pt" "${ar}/best.pt"
-    need 5 "${nar}/best.pt"
+    need 4 "${pit}/best.safetensors" "${ar}/best.safetensors"
+    need 5 "${nar}/best.safetensors"
     for decode_seed in ${decode_seeds}; do
         separate "${decode_seed}" "${decoded}/slm_ss_seed${decode_seed}/test" "${ar}" "${nar}"
     done
-    separate "${seed}" "${decoded}/pit/test" "${pit}"
+    separate 1 "${decoded}/pit/test" "${pit}"   # samples nothing: one seed is enough
 fi
 
 if at 7 "score and report"; then
