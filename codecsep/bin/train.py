@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train_dump", help="its dump directory with the tokens")
     parser.add_argument("--valid", help="data directory to validate on")
     parser.add_argument("--valid_dump", help="its dump directory with the tokens")
+    parser.add_argument("--init", help="experiment that the entries of the key `init` start from")
     return parser
 
 
@@ -41,11 +42,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     given = [part for flag in FLAGS if getattr(args, flag) for part in (f"--paths.{flag}", getattr(args, flag))]
     settings = config.load_model_config(TrainConfig, args.config, [*given, *overrides])
+    if args.init:
+        start_from(settings, args.init)
     check_unchanged(args.out, settings)
     if is_done(args.out, settings):
         print(f"{PROG}: {args.out} is already trained ({settings.train.max_steps} steps)", file=sys.stderr)
         return 0
     return train(args.out, settings, stop)
+
+
+def start_from(settings: Any, experiment: str) -> None:
+    """Set the file of every entry of `init`."""
+    if not settings.init:
+        raise CommandError(
+            "--init needs the key `init` in the configuration, such as [{source: encoder, target: encoder}]"
+        )
+    for part in settings.init:
+        part.file = experiment
 
 
 def is_done(exp_dir: Path, settings: Any) -> bool:
@@ -97,7 +110,7 @@ def open_experiment(exp_dir: Path, settings: Any) -> Any:
 
 def make_trainer(exp_dir: Path, settings: Any, world: Any, stop: StopFlag) -> Any:
     """Model (seeded, initialised, frozen as asked), datasets and trainer."""
-    from codecsep.train import optim
+    from codecsep.train import datasets, optim
     from codecsep.train.state import seed_everything
     from codecsep.train.trainer import Trainer
 
@@ -106,27 +119,7 @@ def make_trainer(exp_dir: Path, settings: Any, world: Any, stop: StopFlag) -> An
     for line in optim.initialise(model, settings.init):
         print(f"{PROG}: {line}", file=sys.stderr)
     optim.freeze(model, settings.freeze)
-    paths, data = settings.paths, settings.data
-    train_set = make_dataset(data.train, paths.train, paths.train_dump, model.fields, data, data.epoch_size, data.seed)
-    valid_set = make_dataset(
-        data.valid, paths.valid, paths.valid_dump, model.fields, data, data.valid_size, data.seed + 1
-    )
-    return Trainer(model, (train_set, valid_set), settings, exp_dir, world, stop)
-
-
-def make_dataset(kind: str, path: str, dump: str, fields: tuple[str, ...], data: Any, size: int, seed: int) -> Any:
-    """The dataset that `data.train` or `data.valid` names."""
-    if not path:
-        raise CommandError("no data directory is given; use --train data/<set> and --valid data/<set>")
-    if kind == "crops":
-        from codecsep.data.crops import CropDataset
-
-        return CropDataset(Path(path), data.crop_seconds, size, seed)
-    from codecsep.data.examples import Dataset, DynamicDataset
-
-    if kind == "dynamic":
-        return DynamicDataset(Path(path), Path(dump), fields, data.num_speakers, size, seed)
-    return Dataset(Path(path), Path(dump), fields)
+    return Trainer(model, datasets.make_sets(model, settings), settings, exp_dir, world, stop)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ class OptimConfig:
 class InitConfig:
     """Start a part of the network from another experiment: what begins with `source` there becomes `target` here.
 
-    file: an experiment directory (its best.safetensors) or a .safetensors file; "" as a name is the whole network.
+    file: an experiment directory (its best.safetensors) or a .safetensors file. "" as a name is the whole network.
     """
 
-    file: str
+    file: str = ""
     source: str = ""
     target: str = ""
 
@@ -90,6 +90,8 @@ def initialise(model: nn.Module, parts: Iterable[InitConfig]) -> list[str]:
 def _initialise_part(model: nn.Module, part: InitConfig) -> str:
     from safetensors.torch import load_file
 
+    if not part.file:
+        raise OptimError(f"init: the entry for '{part.target}' has no file; give one there or by --init exp/<name>")
     path = Path(part.file)
     path = path / "best.safetensors" if path.suffix != ".safetensors" else path
     if not path.is_file():

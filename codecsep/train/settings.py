@@ -31,17 +31,23 @@ class DataConfig:
     """What an example is. `static`: the mixtures of a data directory. `dynamic`: mixtures made while training, of the
     prompts in a sources directory. `crops`: pieces of single prompts, for a codec.
 
-    epoch_size: examples per epoch of `dynamic` and `crops`. crop_seconds: length of a crop.
-    max_frames: longest example in codec frames, longer ones are cropped (null: whole examples).
+    epoch_size, valid_size: examples per epoch, and for validation, of `dynamic` and `crops`.
+    max_frames: longest training example in codec frames, longer ones are cropped (null: whole examples).
+    num_speakers to level_jitter: how `dynamic` mixes (loudness in LUFS, level_jitter in dB). crop_seconds: of `crops`.
     """
 
     train: Literal["static", "dynamic", "crops"] = "static"
     valid: Literal["static", "dynamic", "crops"] = "static"
-    num_speakers: int = 2
     epoch_size: int = 1000
     valid_size: int = 100
-    crop_seconds: float = 2.0
     max_frames: int | None = None
+    num_speakers: int = 2
+    mode: Literal["min", "max"] = "max"
+    min_loudness: float = -33.0
+    max_loudness: float = -25.0
+    max_offset: float = 0.0
+    level_jitter: float = 0.0
+    crop_seconds: float = 2.0
     num_workers: int = 0
     seed: int = 0
 

@@ -1,0 +1,52 @@
+"""The datasets that a training's `data` and `paths` name."""
+
+from pathlib import Path
+from typing import Any
+
+from codecsep.train.batches import TrainingSet
+from codecsep.train.settings import DataConfig, SettingsError, TrainConfig
+
+
+def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingSet]:
+    """Training and validation set, with the fields that the model reads. Validation examples are never cropped."""
+    data, paths = settings.data, settings.paths
+    places = (paths.train, paths.train_dump), (paths.valid, paths.valid_dump)
+    for (directory, _), flag in zip(places, ("--train", "--valid"), strict=True):
+        if not directory:
+            raise SettingsError(f"no data directory: give {flag} data/<set> (and {flag}_dump dump/<set> for tokens)")
+    train = MAKERS[data.train](model, *places[0], data, data.epoch_size, data.max_frames, data.seed)
+    return train, MAKERS[data.valid](model, *places[1], data, data.valid_size, None, data.seed + 1)
+
+
+def _static(
+    model: Any, path: str, dump: str, data: DataConfig, size: int, max_frames: int | None, seed: int
+) -> TrainingSet:
+    from codecsep.data.examples import Dataset
+
+    cropped = max_frames is not None and "sequence" in model.fields  # stored sequences cannot be cropped
+    return Dataset(
+        Path(path), Path(dump) if dump else None, model.fields, max_frames, model.sequence if cropped else None
+    )
+
+
+def _dynamic(
+    model: Any, path: str, dump: str, data: DataConfig, size: int, max_frames: int | None, seed: int
+) -> TrainingSet:
+    from codecsep.data import mixing
+    from codecsep.data.examples import DynamicConfig, DynamicDataset
+
+    mix = mixing.Config(data.num_speakers, data.mode, data.min_loudness, data.max_loudness, data.max_offset)
+    config = DynamicConfig(size, max_frames, data.level_jitter, mix)
+    sequence = model.sequence if "sequence" in model.fields else None
+    return DynamicDataset(Path(path), Path(dump) if dump else None, model.fields, config, seed, sequence)
+
+
+def _crops(
+    model: Any, path: str, dump: str, data: DataConfig, size: int, max_frames: int | None, seed: int
+) -> TrainingSet:
+    from codecsep.data.crops import CropDataset
+
+    return CropDataset(Path(path), data.crop_seconds, size, seed)
+
+
+MAKERS = {"static": _static, "dynamic": _dynamic, "crops": _crops}
