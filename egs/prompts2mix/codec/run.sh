@@ -11,7 +11,7 @@ stop_stage=7
 ngpu=0                    # GPUs of stage 1; 0: CPU
 seed=72                   # of the mixtures that stage 0 makes; the split into train, dev and test is fixed
 corpus=../downloads       # where stage 0 finds or puts the recordings
-max_prompts=              # a number: only so many prompts of each voice (a quick look)
+local_data_opts=          # passed on to ../local/data.sh, e.g. "--max_prompts 20 --num_test 10" for a quick look
 data=data                 # where the data directories are (of another recipe of this corpus, when given)
 conf=conf/mini.yaml       # the codec and its training
 weights=exp/codec         # where the exported weights go; "--weights weights" replaces the committed ones
@@ -43,9 +43,9 @@ suffix=${tag:+_${tag}}
 trained=exp/codec_train${suffix} scored=exp/score${suffix}/test
 
 if at 0 "data"; then
+    # shellcheck disable=SC2086  # local_data_opts is a list of words
     ${train_cmd} "${data}/log/data.log" \
-        ../local/data.sh --corpus "${corpus}" --out "${data}" --seed "${seed}" --max_prompts "${max_prompts}" \
-            --python "${python}"
+        ../local/data.sh --corpus "${corpus}" --out "${data}" --seed "${seed}" --python "${python}" ${local_data_opts}
 fi
 
 if at 1 "train the codec and export its weights"; then
@@ -65,6 +65,7 @@ done
 if at 7 "score and report"; then
     need 0 "${data}/test/wav.scp"
     need 1 "${weights}/codec.json"
+    "${python}" ../../../tools/fetch_weights.py || log "some judges are missing: the table goes without their columns"
     # shellcheck disable=SC2086  # score_args is a list of words
     ${train_cmd} "${scored}/log/score.log" \
         "${python}" -m codecsep.bin.score --data "${data}/test" --codec "${weights}" --out "${scored}" ${score_args}

@@ -15,7 +15,7 @@ mode=max                  # max: mixtures end with the longer source; min: with 
 seed=72                   # of the mixtures that stage 0 makes
 decode_seeds="1 2 3"      # stage 6 samples once with each
 corpus=../downloads       # where stage 0 finds or puts the recordings
-max_prompts=              # a number: only so many prompts of each voice (a quick look)
+local_data_opts=          # passed on to ../local/data.sh, e.g. "--max_prompts 20 --num_test 10" for a quick look
 train_codec=false         # true: train the codec with ../codec/run.sh instead of taking the committed weights
 conf_dir=conf             # conf: the mini corpus; conf/toy: a few steps, to see all stages run; conf/paper: the paper's sizes
 tag=                      # suffix of the experiment directories
@@ -52,9 +52,10 @@ suffix=${tag:+_${tag}}
 pit=exp/pit${suffix} ar=exp/ar${suffix} nar=exp/nar${suffix} decoded=exp/decode${suffix} scored=exp/score${suffix}/test
 
 if at 0 "data"; then
+    # shellcheck disable=SC2086  # local_data_opts is a list of words
     ${train_cmd} data/log/data.log \
         ../local/data.sh --corpus "${corpus}" --out data --num_spk "${num_spk}" --mode "${mode}" --seed "${seed}" \
-            --max_prompts "${max_prompts}" --python "${python}"
+            --python "${python}" ${local_data_opts}
     python=${python} validate_data_dir.sh data/train data/dev data/test
 fi
 
@@ -102,7 +103,7 @@ train() {   # one network: its configuration, where it goes, further options
 
 if at 4 "train the PIT classifier, then the AR model"; then
     train "${conf_dir}/pit.yaml" "${pit}" --network.num_speakers "${num_spk}"
-    train "${conf_dir}/ar.yaml" "${ar}" --init "[{file: ${pit}, source: encoder, target: encoder}]"
+    train "${conf_dir}/ar.yaml" "${ar}" --init "[{file: ${pit}, source: encoder, target: part.encoder}]"
 fi
 
 if at 5 "train the NAR model"; then train "${conf_dir}/nar.yaml" "${nar}"; fi
@@ -133,6 +134,7 @@ if at 7 "score and report"; then
         hypotheses+=${hypotheses:+,}${decoded}/slm_ss_seed${decode_seed}/test
     done
     need 6 "${decoded}/pit/test/spk1.scp"
+    "${python}" ../../../tools/fetch_weights.py || log "some judges are missing: the table goes without their columns"
     # shellcheck disable=SC2086  # score_args is a list of words
     ${train_cmd} "${scored}/log/score.log" \
         "${python}" -m codecsep.bin.score --data data/test --codec exp/codec --hyp "slm_ss=${hypotheses}" \

@@ -1,0 +1,183 @@
+"""Every recipe under egs/, found by listing the folder: run whole against a recorder in place of Python."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("egs/*/*/run.sh"))
+STAGES = range(8)
+ORDER = ("get_codec", "tokenise", "build_sequences", "train", "separate", "score", "report")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """The shell part of the repository without anything that recipes make."""
+    generated = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads", "__pycache__")
+    for folder in ("egs", "utils"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=generated)
+    recorder = tmp_path / "recorder"
+    recorder.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/recorder.py "$@"\n')
+    recorder.chmod(0o755)
+    return tmp_path
+
+
+def run(tree, recipe, *words):
+    """(result, calls): what the recipe did, and the calls of Python as lists of words."""
+    record = tree / "record.jsonl"
+    record.write_text("")
+    environment = {**os.environ, "RECORD": str(record)}
+    result = subprocess.run(
+        [tree / recipe / "run.sh", *words, "--python", tree / "recorder"] if words[:1] != ("--help",) else
+        [tree / recipe / "run.sh", *words],
+        capture_output=True, text=True, timeout=60, env=environment,
+    )  # fmt: skip
+    return result, [json.loads(line) for line in record.read_text().splitlines()]
+
+
+def modules(calls):
+    """Names of the programs of codecsep/bin that were called, in order."""
+    return [call[0].rsplit(".", 1)[1] for call in calls if call[0].startswith("codecsep.bin.")]
+
+
+def value(call, name):
+    return call[call.index(name) + 1]
+
+
+def test_there_are_recipes():
+    assert "egs/prompts2mix/slm_ss" in RECIPES
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_runs_whole_in_order(tree, recipe):
+    result, calls = run(tree, recipe)
+    assert result.returncode == 0, result.stderr
+    assert "Successfully finished." in result.stderr.splitlines()[-1]
+    called = [name for name in modules(calls) if name in ORDER]
+    if "/codec" not in recipe:  # the codec's recipe trains first and exports then
+        assert called == sorted(called, key=ORDER.index)
+    assert called[-1] == "report"
+    assert re.findall(r"stage (\d): ", result.stderr) == [str(stage) for stage in STAGES]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_it_calls_exists(tree, recipe):
+    _, calls = run(tree, recipe)
+    for name in modules(calls):
+        assert (ROOT / "codecsep" / "bin" / f"{name}.py").is_file(), f"codecsep/bin/{name}.py"
+    for call in calls:
+        if "--config" in call:
+            assert (ROOT / recipe / value(call, "--config")).is_file(), value(call, "--config")
+
+
+@cache
+def help_of(module):
+    result = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    return set(re.findall(r"(?<![\w-])--[a-z_]+", result.stdout))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_options_it_gives_are_known(tree, recipe):
+    _, calls = run(tree, recipe)
+    overrides = {"--init"}  # keys of a training's YAML
+    for call in calls:
+        given = {word for word in call if re.fullmatch(r"--[a-z_]+", word)} - overrides
+        if call[0].startswith("codecsep.bin."):
+            assert given <= help_of(call[0]), call
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_empty_tree_names_the_stage_to_run(tree, recipe, stage):
+    if stage == 0:
+        return  # nothing comes before it
+    result, calls = run(tree, recipe, "--stage", str(stage), "--stop-stage", str(stage))
+    if result.returncode == 0:
+        assert stage == 1 or "nothing to do" in result.stderr
+        return
+    last = result.stderr.splitlines()[-1]
+    earlier = re.fullmatch(r"run\.sh: \S+ is missing or empty; run --stage (\d) first", last)
+    assert earlier and int(earlier[1]) < stage
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--stagee", "3"], "did you mean --stage?"),
+        (["--stage", "9"], "stages run from 0 to 7"),
+        (["--stage", "3", "--stop-stage", "1"], "stages run from 0 to 7"),
+        (["--ngpu", "x"], "--ngpu takes a whole number"),
+        (["--dry_run", "yes"], "takes true or false"),
+        (["word"], "unexpected argument 'word'"),
+    ],
+)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_mistakes_are_refused_in_one_line(tree, recipe, words, message):
+    result, calls = run(tree, recipe, *words)
+    assert result.returncode == 1 and not calls
+    assert message in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_missing_value(tree, recipe):
+    result = subprocess.run([tree / recipe / "run.sh", "--stage"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (1, "run.sh: option --stage requires a value\n")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_help_and_dry_run(tree, recipe):
+    result, _ = run(tree, recipe, "--help")
+    assert result.returncode == 0 and result.stderr == ""
+    for word in ("  0 data", "  7 score", "--stop_stage=7", "--ngpu=0", "--python=python3"):
+        assert word in result.stdout
+    result, calls = run(tree, recipe, "--dry_run", "true", "--stage", "2")
+    assert re.findall(r"^stage (\d): ", result.stdout, re.MULTILINE) == [str(stage) for stage in STAGES[2:]]
+    assert result.returncode == 0 and not calls
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_size_and_syntax(recipe):
+    path = ROOT / recipe / "run.sh"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150 and max(map(len, lines)) <= 130
+    assert subprocess.run(["bash", "-n", path]).returncode == 0
+
+
+def test_every_configuration_has_a_toy():
+    folder = ROOT / "egs/prompts2mix/slm_ss/conf"
+    assert {path.name for path in folder.glob("*.yaml")} == {path.name for path in (folder / "toy").glob("*.yaml")}
+
+
+def test_slm_ss_stages_read_what_earlier_ones_wrote(tree):
+    _, calls = run(
+        tree, "egs/prompts2mix/slm_ss", "--tag", "x", "--decode_seeds", "4 5", "--train_args", "--optim.lr 1"
+    )
+    trained = [call for call in calls if call[0].endswith(".train")]
+    assert [value(call, "--out") for call in trained] == ["exp/pit_x", "exp/ar_x", "exp/nar_x"]
+    assert all(call[-2:] == ["--optim.lr", "1"] for call in trained)
+    assert "exp/pit_x" in value(trained[1], "--init")
+    separated = [call for call in calls if call[0].endswith(".separate")]
+    assert [value(call, "--seed") for call in separated] == ["4", "5", "1"]
+    for call in separated[:2]:
+        assert call[call.index("--models") + 1 :][:2] == ["exp/ar_x", "exp/nar_x"]
+    score = next(call for call in calls if call[0].endswith(".score"))
+    hypotheses = [score[i + 1] for i, word in enumerate(score) if word == "--hyp"]
+    seeds = ",".join(value(call, "--out") for call in separated[:2])
+    assert hypotheses == [f"slm_ss={seeds}", f"pit_classifier={value(separated[2], '--out')}"]
+
+
+def test_slm_ss_can_train_its_codec(tree):
+    result, calls = run(tree, "egs/prompts2mix/slm_ss", "--stop-stage", "1", "--train_codec", "true", "--ngpu", "2")
+    assert result.returncode == 0, result.stderr
+    assert modules(calls)[-3:] == ["train", "get_codec", "get_codec"]
+    assert value(calls[-3], "--train").endswith("slm_ss/data/train_sources")
+    assert (tree / "egs/prompts2mix/slm_ss/exp/codec/codec.json").is_file()
