@@ -1,0 +1,109 @@
+"""A model and datasets of a few lines for the tests of the training loop; run as a script it is `bin/train`."""
+
+import random
+import sys
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from codecsep.data.buckets import BatchConfig
+from codecsep.train.optim import OptimConfig
+from codecsep.train.settings import DataConfig, LoopConfig, TrainConfig
+from codecsep.train.trainer import Trainer
+
+
+@dataclass
+class Config:
+    """`noise` draws from python's, numpy's and torch's generators; `explode_at`: calls of `loss` that give NaN."""
+
+    width: int = 8
+    noise: float = 0.0
+    explode_at: list[int] = field(default_factory=list)
+
+
+class Model(nn.Module):
+    fields = ("wav",)
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config, self.calls = config, 0
+        self.encoder = nn.Linear(4, config.width)
+        self.decoder = nn.Linear(config.width, 4)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def collate(self, examples):
+        return {"wav": torch.stack([torch.as_tensor(example["wav"][:4]) for example in examples])}
+
+    def loss(self, batch):
+        wav, noise = batch["wav"], 0.0
+        if self.training:
+            self.steps += 1
+            self.calls += 1
+            noise = self.config.noise * (torch.rand(()) + random.random() + float(np.random.rand()))
+        error = self.decoder(torch.tanh(self.encoder(wav + noise))) - wav
+        loss = (error**2).mean()
+        if self.training and self.calls in self.config.explode_at:
+            loss = loss * float("nan")
+        return loss, {"largest": float(error.detach().abs().max())}
+
+
+class Numbers:
+    """Example i of epoch e is four numbers drawn from (e, i); lengths 1 .. 5."""
+
+    def __init__(self, size: int):
+        self.size, self.epoch = size, 0
+
+    lengths = property(lambda self: [1 + i % 5 for i in range(self.size)])
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        wav = np.random.default_rng((self.epoch, index)).standard_normal(4).astype(np.float32)
+        return {"id": f"u{index}", "wav": wav}
+
+
+def settings(network: Config | None = None, batch: BatchConfig | None = None, **loop) -> TrainConfig:
+    """Settings for `trainer`; keyword arguments are those of the section `train`."""
+    loop = {"max_steps": 20, "valid_interval": 5, "log_interval": 5, "tensorboard": False} | loop
+    result = TrainConfig(
+        model="toy",
+        data=DataConfig(),
+        batch=batch or BatchConfig(max_frames=20, max_examples=4),
+        optim=OptimConfig(lr=0.02, warmup_steps=3),
+        train=LoopConfig(**loop),
+    )
+    result.network = network or Config()
+    return result
+
+
+def trainer(exp_dir: Path, chosen: TrainConfig, sets=None, **more) -> Trainer:
+    torch.manual_seed(1)
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    return Trainer(Model(chosen.network), sets or (Numbers(30), Numbers(7)), chosen, exp_dir, **more)
+
+
+def weights(trained: Trainer) -> dict[str, list]:
+    return {name: value.tolist() for name, value in trained.model.state_dict().items()}
+
+
+def register() -> None:
+    """Make this file the model `toy`."""
+    module = types.ModuleType("codecsep.models.toy")
+    module.Config, module.Model = Config, Model
+    sys.modules["codecsep.models.toy"] = module
+
+
+if __name__ == "__main__":
+    from codecsep.bin.train import main
+
+    torch.set_num_threads(1)
+    register()
+    sys.exit(main(sys.argv[1:]))
