@@ -59,6 +59,15 @@ class DecodeStats:
     def bound_hits(self) -> int:
         return self.fired.get("bound", 0)
 
+    def as_dict(self) -> dict[str, int]:
+        """What a decoding table shows of a row."""
+        return {
+            "num_tokens": self.num_tokens,
+            "missing_eos": int(self.missing_eos),
+            "loop_blocks": self.loop_blocks,
+            "bound_hits": self.bound_hits,
+        }
+
 
 def decode(
     step: Step,

@@ -1,0 +1,107 @@
+"""Separate a data directory, or single recordings: `codecsep separate mix.wav -o out/`.
+
+Recordings of any rate, length and number of channels; writes out/<name>_spk1.wav, out/<name>_spk2.wav, ... with the
+rate and length of the recording. With --data data/<set>: reads wav.scp alone (never the references) and writes
+out/wav/<id>_spk<j>.wav, out/spk<j>.scp, out/decode.tsv and out/decode.json. The estimates of a mixture are scaled
+together so that their sum is as loud as the mixture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from codecsep import config
+from codecsep.decode.options import DecodeOptions
+
+PROG = "codecsep-separate"
+FILE_WINDOW_SECONDS, FILE_OVERLAP_SECONDS = 8.0, 2.0
+RECIPE_EXP = Path("egs/prompts2mix/slm_ss/exp")
+NETWORKS = ("ar", "nar")  # what an experiment directory of the recipe holds
+
+
+class CommandError(ValueError):
+    """A call of this command that cannot be followed."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = config.parser(PROG, __doc__ or "")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("recordings", nargs="*", type=Path, help="audio files to separate (instead of --data)")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="directory to write to")
+    parser.add_argument("--data", type=Path, help="data directory to separate: its wav.scp")
+    parser.add_argument("--exp", type=Path, help=f"directory with {', '.join(NETWORKS)} and codec ({RECIPE_EXP})")
+    parser.add_argument("--models", type=Path, nargs="+", help="experiment directories of the networks (--exp's)")
+    parser.add_argument("--codec", type=Path, help="directory of the codec (--exp's)")
+    parser.add_argument("--batch_size", type=int, default=8, help="mixtures at a time (8); the result is the same")
+    parser.add_argument(
+        "--window", type=float, help="seconds; longer recordings are cut (files: 8, --data: not cut unless given)"
+    )
+    parser.add_argument("--overlap", type=float, default=FILE_OVERLAP_SECONDS, help="seconds shared by windows (2)")
+    group = parser.add_argument_group("decoding options (they override --config)")
+    for field in dataclasses.fields(DecodeOptions):
+        group.add_argument(f"--{field.name}", metavar="X", help=f"default {field.default}")
+    return parser
+
+
+@config.command(PROG)
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    _check(args)
+    models, codec = experiments(args)
+    options = config.load(DecodeOptions, args.config or _recipe_config(args, models), _overrides(args))
+    if args.data is not None:
+        from codecsep.bin.separate_data import separate_data
+
+        return separate_data(args, models, codec, options)
+    from codecsep.bin.separate_files import separate_files
+
+    if args.window is None:
+        args.window = FILE_WINDOW_SECONDS
+    return separate_files(args, models, codec, options)
+
+
+def experiments(args: argparse.Namespace) -> tuple[list[Path], Path]:
+    """The directories of the networks and of the codec: as given, else those of --exp, else the recipe's."""
+    exp = args.exp or default_exp()
+    models = args.models or [exp / name for name in NETWORKS]
+    codec = args.codec or exp / "codec"
+    for path, made_by in [*((model / "best.safetensors", "4 or 5") for model in models), (codec / "codec.json", "1")]:
+        if not path.is_file():
+            raise CommandError(
+                f"{path}: no such file; train a system with ./run.sh in {RECIPE_EXP.parent} "
+                f"(stage {made_by} makes it), or name a trained one with --exp DIR"
+            )
+    return models, codec
+
+
+def default_exp() -> Path:
+    """exp/ of the recipe prompts2mix/slm_ss, in the repository of this package or below the working directory."""
+    repository = Path(__file__).resolve().parents[2]
+    return repository / RECIPE_EXP if (repository / "egs").is_dir() else RECIPE_EXP
+
+
+def _check(args: argparse.Namespace) -> None:
+    if bool(args.recordings) == (args.data is not None):
+        raise CommandError("give either audio files or --data data/<set>; see --help")
+    if args.batch_size < 1:
+        raise CommandError(f"--batch_size is {args.batch_size}; it must be at least 1")
+
+
+def _recipe_config(args: argparse.Namespace, models: list[Path]) -> Path | None:
+    """For single files, the conf/decode.yaml of the recipe that the networks come from, when there is one."""
+    path = models[0].parent.parent / "conf" / "decode.yaml"
+    return path if args.data is None and path.is_file() else None
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    """The decoding options given on the command line, as `config.load` takes them."""
+    given = ((field.name, getattr(args, field.name)) for field in dataclasses.fields(DecodeOptions))
+    return [word for name, value in given if value is not None for word in (f"--{name}", value)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

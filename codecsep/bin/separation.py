@@ -1,0 +1,198 @@
+"""Mixtures of any rate and length -> estimates of the same rate and length: model, codec, windows and level together.
+
+Level: a codec may forget the level of its input, so the estimates of a mixture are scaled together, by one factor, so
+that their sum has the root mean square of the mixture. Where a sample would then exceed full scale all of them are
+scaled down further, together (`Separated.attenuation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from codecsep.codecs.base import Codec
+from codecsep.data import audio
+from codecsep.decode.options import DecodeOptions
+from codecsep.models.base import Separator
+from codecsep.signal import stitch
+from codecsep.tokens.padding import pad_sequences
+
+SHORTEST_SECONDS = 0.1  # shorter mixtures are padded for the network: its front end needs a few frames
+
+
+class SeparationError(ValueError):
+    """The model gave codes that the codec cannot decode, or no speaker at all."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Mixtures longer than `seconds` are cut into windows of this length; None: never."""
+
+    seconds: float | None = None
+    overlap_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not 0 <= self.overlap_seconds < self.seconds:
+            raise SeparationError(
+                f"windows of {self.seconds} s cannot overlap by {self.overlap_seconds} s; "
+                "--window must be longer than --overlap"
+            )
+
+    def spans(self, num_samples: int, rate: int) -> list[tuple[int, int]]:
+        if self.seconds is None:
+            return [(0, num_samples)]
+        return stitch.windows(num_samples, round(self.seconds * rate), round(self.overlap_seconds * rate))
+
+
+@dataclass
+class Separated:
+    """The estimates of one mixture [N, L] at the mixture's rate, and what happened (summed over windows)."""
+
+    estimates: np.ndarray
+    frames: list[int]  # codec frames per speaker, each window's speakers one after the other
+    missing_eos: int = 0
+    loop_blocks: int = 0
+    bound_hits: int = 0
+    attenuation: float = 1.0
+
+
+@dataclass
+class System:
+    """Separator, codec and options; called with a few mixtures at a time. Works at the codec's rate inside."""
+
+    separator: Separator
+    codec: Codec
+    options: DecodeOptions
+    window: Window = field(default_factory=Window)
+    batch_size: int = 8
+    device: str = "cpu"
+
+    @property
+    def rate(self) -> int:
+        return self.codec.info.sample_rate
+
+    def __call__(self, mixtures: Sequence[tuple[np.ndarray, int]], keys: Sequence[str]) -> list[Separated]:
+        """mixtures: (float32 [L], rate in Hz) each. Raises SeparationError, and what the model and the codec raise."""
+        inputs = [audio.resample(samples, rate, self.rate) for samples, rate in mixtures]
+        spans = [self.window.spans(len(samples), self.rate) for samples in inputs]
+        pieces, names = _cut(inputs, spans, keys)
+        done = iter(self._in_batches(pieces, names))
+        results = []
+        for (samples, rate), parts in zip(mixtures, spans, strict=True):
+            windows = [next(done) for _ in parts]
+            results.append(_join(windows, parts, self.rate, samples, rate))
+        return results
+
+    def _in_batches(self, pieces: list[np.ndarray], names: list[str]) -> list[Separated]:
+        """Batches of similar length; the results in the order given."""
+        order = sorted(range(len(pieces)), key=lambda index: len(pieces[index]))
+        results: dict[int, Separated] = {}
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            found = self._batch([pieces[index] for index in batch], [names[index] for index in batch])
+            results.update(zip(batch, found, strict=True))
+        return [results[index] for index in range(len(pieces))]
+
+    def _batch(self, pieces: list[np.ndarray], names: list[str]) -> list[Separated]:
+        shortest = int(SHORTEST_SECONDS * self.rate)
+        padded = [np.pad(piece, (0, max(shortest - len(piece), 0))) for piece in pieces]
+        separations = self.separator.separate(padded, self.options, names)
+        if len(separations) != len(pieces):
+            raise SeparationError(f"the model gave {len(separations)} results for {len(pieces)} mixtures")
+        codes = [[self._checked(c, name) for c in s.codes] for s, name in zip(separations, names, strict=True)]
+        waves = iter(self._waves([matrix for speakers in codes for matrix in speakers]))
+        return [
+            _level([next(waves) for _ in speakers], speakers, piece, separation.stats, name)
+            for speakers, piece, separation, name in zip(codes, pieces, separations, names, strict=True)
+        ]
+
+    def _checked(self, codes: Any, name: str) -> torch.Tensor:
+        """One speaker's codes as int64 [K, T], 1 <= K <= the codec's, ids within the codebooks."""
+        info, matrix = self.codec.info, torch.as_tensor(codes).to("cpu", torch.int64)
+        if matrix.dim() != 2 or not 1 <= matrix.shape[0] <= info.num_codebooks:
+            raise SeparationError(
+                f"{name}: codes have shape {list(matrix.shape)}, codec {info.name!r} takes [K, T] with K up to "
+                f"{info.num_codebooks}; is this the codec that the model was trained with (--codec)?"
+            )
+        if matrix.numel() and not 0 <= int(matrix.min()) <= int(matrix.max()) < info.codebook_size:
+            raise SeparationError(
+                f"{name}: codes are {int(matrix.min())} .. {int(matrix.max())}, codec {info.name!r} has "
+                f"0 .. {info.codebook_size - 1}; is this the codec that the model was trained with (--codec)?"
+            )
+        return matrix
+
+    def _waves(self, codes: list[torch.Tensor]) -> list[np.ndarray]:
+        """Codes [K, T_j] -> waveforms at the codec's rate; no frames give no samples."""
+        waves = [np.zeros(0, np.float32) for _ in codes]
+        sounding = [index for index, matrix in enumerate(codes) if matrix.shape[1]]
+        if not sounding:
+            return waves
+        batch, lengths = pad_sequences([codes[index] for index in sounding], 0)
+        decoded = self.codec.decode(batch.to(self.device), lengths.to(self.device)).cpu().numpy()
+        for row, index, frames in zip(decoded, sounding, lengths.tolist(), strict=True):
+            waves[index] = row[: frames * self.codec.info.hop]
+        return waves
+
+
+def fit(samples: np.ndarray, length: int) -> np.ndarray:
+    """Cut [.., L] or pad it with zeros at the end to exactly `length` samples."""
+    kept = samples[..., :length]
+    return np.pad(kept, [(0, 0)] * (kept.ndim - 1) + [(0, length - kept.shape[-1])])
+
+
+def match_level(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
+    """Scale the estimates [N, L] by one factor so that their sum has the RMS of the mixture [L]; a silent sum stays."""
+    wanted, given = _rms(mixture), _rms(estimates.sum(axis=0))
+    return estimates * np.float32(wanted / given) if given > 0 else estimates
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if samples.size else 0.0
+
+
+def _cut(
+    inputs: list[np.ndarray], spans: list[list[tuple[int, int]]], keys: Sequence[str]
+) -> tuple[list[np.ndarray], list[str]]:
+    """All windows of all mixtures, and a name for each: the key, with the first sample when there are several."""
+    pieces, names = [], []
+    for samples, parts, key in zip(inputs, spans, keys, strict=True):
+        for start, stop in parts:
+            pieces.append(samples[start:stop])
+            names.append(key if len(parts) == 1 else f"{key}@{start}")
+    return pieces, names
+
+
+def _level(
+    waves: list[np.ndarray], codes: list[torch.Tensor], piece: np.ndarray, stats: dict[str, Any], name: str
+) -> Separated:
+    """One window: estimates of its own length and level."""
+    if not waves:
+        raise SeparationError(f"{name}: the model gave no speaker")
+    estimates = match_level(np.stack([fit(wave, len(piece)) for wave in waves]), piece)
+    counts = {key: int(stats.get(key, 0)) for key in ("missing_eos", "loop_blocks", "bound_hits")}
+    return Separated(estimates, [matrix.shape[1] for matrix in codes], **counts)
+
+
+def _join(
+    windows: list[Separated], spans: list[tuple[int, int]], inner_rate: int, mixture: np.ndarray, rate: int
+) -> Separated:
+    """Windows at the rate inside -> one result at the mixture's own rate, length and level."""
+    estimates = windows[0].estimates
+    if len(windows) > 1:
+        estimates = stitch.stitch([window.estimates for window in windows], spans)
+    rows = [fit(audio.resample(row, inner_rate, rate), len(mixture)) for row in estimates]
+    levelled = match_level(np.stack(rows), mixture)
+    peak = float(np.abs(levelled).max())
+    attenuation = min(1.0, 1.0 / peak) if peak > 0 else 1.0
+    return Separated(
+        levelled * np.float32(attenuation),
+        [frames for window in windows for frames in window.frames],
+        sum(window.missing_eos for window in windows),
+        sum(window.loop_blocks for window in windows),
+        sum(window.bound_hits for window in windows),
+        attenuation,
+    )
