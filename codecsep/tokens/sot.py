@@ -12,19 +12,23 @@ import torch
 from codecsep.tokens.vocab import Vocab
 
 
+class SequenceError(ValueError):
+    """Codes that cannot be serialised, or something that is no sequence."""
+
+
 def build(codes: Sequence[torch.Tensor], vocab: Vocab) -> torch.Tensor:
     """Serialise N speakers.
 
     codes: N arrays or tensors [K, T_j] of code ids, already in SOT order; T_j may be 0.
     Returns int64 [K, S] with S = sum(T_j) + N + 1.
-    Raises ValueError on no speaker, unequal K, or an id outside the codes.
+    Raises SequenceError on no speaker, unequal K, or an id outside the codes.
     """
     if len(codes) == 0:
-        raise ValueError("cannot build a sequence of no speakers: give at least one matrix of codes [K, T]")
+        raise SequenceError("cannot build a sequence of no speakers: give at least one matrix of codes [K, T]")
     speakers = [_checked(matrix, vocab) for matrix in codes]
     num_codebooks = {matrix.shape[0] for matrix in speakers}
     if len(num_codebooks) > 1:
-        raise ValueError(f"speakers have {sorted(num_codebooks)} codebooks; tokenise them with one codec (stage 2)")
+        raise SequenceError(f"speakers have {sorted(num_codebooks)} codebooks; tokenise them with one codec (stage 2)")
     column = speakers[0].new_ones(num_codebooks.pop(), 1)
     parts = [column * vocab.sos]
     for matrix in speakers:
@@ -43,7 +47,7 @@ def split(sequence: torch.Tensor | Sequence[int], vocab: Vocab) -> list[torch.Te
     ids = torch.as_tensor(sequence, dtype=torch.int64)
     ids = ids.unsqueeze(0) if ids.dim() == 1 else ids
     if ids.dim() != 2 or ids.shape[0] == 0:
-        raise ValueError(f"a sequence is [S] or [K, S], K > 0, got {list(ids.shape)}; split one utterance at a time")
+        raise SequenceError(f"a sequence is [S] or [K, S], K > 0, got {list(ids.shape)}; split one utterance at a time")
     ends = (ids[0] == vocab.eos).nonzero()
     ids = ids[:, : int(ends[0])] if len(ends) else ids
     borders = (ids[0] == vocab.sc).nonzero().flatten().tolist() + [ids.shape[1]]
@@ -96,9 +100,9 @@ def _timeless(ids: torch.Tensor, vocab: Vocab) -> torch.Tensor:
 def _checked(matrix: torch.Tensor, vocab: Vocab) -> torch.Tensor:
     codes = torch.as_tensor(matrix)
     if codes.dim() != 2 or codes.shape[0] < 1 or codes.is_floating_point():
-        raise ValueError(f"codes must be integers [K, T], got {tuple(codes.shape)} of {codes.dtype}")
+        raise SequenceError(f"codes must be integers [K, T], got {tuple(codes.shape)} of {codes.dtype}")
     if not bool(vocab.is_code(codes).all()):
-        raise ValueError(
+        raise SequenceError(
             f"codes hold ids {int(codes.min())} .. {int(codes.max())}, allowed are 0 .. {vocab.codebook_size - 1}; "
             "tokenise with the codec whose codec.json is used here (stage 2)"
         )

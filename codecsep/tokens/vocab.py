@@ -12,15 +12,19 @@ import torch
 SPECIAL_NAMES = ("<sos>", "<sc>", "<eos>")
 
 
+class VocabError(ValueError):
+    """A vocabulary that cannot be."""
+
+
 @dataclass(frozen=True)
 class Vocab:
-    """Token ids of a codec whose codebooks have `codebook_size` entries each; ValueError when that is not positive."""
+    """Token ids of a codec whose codebooks have `codebook_size` entries each; VocabError when that is not positive."""
 
     codebook_size: int
 
     def __post_init__(self):
         if self.codebook_size < 1:
-            raise ValueError(f"codebook_size is {self.codebook_size}, must be at least 1; see codec.json of the codec")
+            raise VocabError(f"codebook_size is {self.codebook_size}, must be at least 1; see codec.json of the codec")
 
     @property
     def sos(self) -> int:

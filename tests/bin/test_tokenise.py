@@ -1,0 +1,328 @@
+"""Stages 2 and 3 on a toy codec: exact lengths, shards, skipped utterances, what is done stays done."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from codecsep.bin import build_sequences, shards, tokenise
+from codecsep.codecs import base
+from codecsep.data import audio, datadir
+from codecsep.data.ark import ArkError, CodecInfo, TokenReader, read_codec_info, write_codec_info
+from codecsep.data.examples import Dataset
+from codecsep.tokens import sot
+from codecsep.tokens.vocab import Vocab
+
+RATE, HOP, LEVELS, SIZE = 8000, 160, 3, 64
+SAMPLES = {"a": 1000, "b": 1600, "c": 161, "d": 2400, "e": 1601}
+
+
+class ToyCodec:
+    """Codes of a frame: three quantised statistics of its own samples, so padding and neighbours change nothing."""
+
+    def __init__(self, info: CodecInfo):
+        self.info = info
+        self.encoded: list[int] = []
+
+    def num_frames(self, num_samples: int) -> int:
+        return -(-num_samples // HOP)
+
+    def encode(self, wav, lengths):
+        self.encoded.append(len(wav))
+        padded = torch.nn.functional.pad(wav, (0, -wav.shape[1] % HOP)).reshape(len(wav), -1, HOP)
+        values = torch.stack([padded.mean(-1), padded.abs().mean(-1), padded[..., 0]], 1)
+        return ((values + 1) / 2 * (SIZE - 1)).long(), -(-lengths // HOP)
+
+
+@pytest.fixture
+def codec(tmp_path, monkeypatch):
+    info = CodecInfo("toy", "f0", RATE, RATE / HOP, HOP, LEVELS, SIZE)
+    write_codec_info(tmp_path / "codec", info)
+    toy = ToyCodec(info)
+    monkeypatch.setattr(base, "load", lambda path, device="cpu": toy)
+    return toy
+
+
+def write_set(tmp_path, name: str, tables: list[str]):
+    generator = np.random.default_rng(5)
+    for table in tables:
+        rows = {}
+        for key, size in SAMPLES.items():
+            rows[key] = tmp_path / "wav" / f"{name}-{table}-{key}.wav"
+            audio.write_audio(rows[key], generator.uniform(-0.5, 0.5, size), RATE)
+        datadir.write_table(tmp_path / "data" / name / table, rows)
+    datadir.write_table(tmp_path / "data" / name / "utt2num_samples", SAMPLES)
+    datadir.write_table(tmp_path / "data" / name / "sot_order", {key: "2 1" for key in SAMPLES})
+    return tmp_path / "data" / name
+
+
+@pytest.fixture
+def mixtures(tmp_path):
+    return write_set(tmp_path, "train", ["wav.scp", "spk1.scp", "spk2.scp"])
+
+
+@pytest.fixture
+def singles(tmp_path):
+    return write_set(tmp_path, "train_sources", ["wav.scp"])
+
+
+def run(tmp_path, data, *options: str) -> int:
+    fixed = ["--codec", str(tmp_path / "codec"), "--data", str(data), "--out", str(tmp_path / "dump" / data.name)]
+    return tokenise.main([*fixed, *options])
+
+
+def content(dump, name: str) -> dict[str, np.ndarray]:
+    reader = TokenReader(dump / f"{name}.scp", SIZE, LEVELS)
+    return {key: reader[key] for key in reader}
+
+
+def test_batched_equals_one_by_one_with_exact_lengths(tmp_path, codec, singles):
+    assert run(tmp_path, singles, "--batch_seconds", "0.9") == 0
+    assert max(codec.encoded) > 1 and len(codec.encoded) > 1
+    batched = content(tmp_path / "dump" / "train_sources", "codes")
+    for key, path in datadir.read_table(singles / "wav.scp").items():
+        wave = torch.from_numpy(audio.read_audio(path)[0])[None]
+        codes, _ = codec.encode(wave, torch.tensor([wave.shape[1]]))
+        assert np.array_equal(batched[key], codes[0].numpy())
+        assert batched[key].shape == (LEVELS, -(-SAMPLES[key] // HOP))
+
+
+def test_every_file_of_the_dump(tmp_path, codec, mixtures):
+    assert run(tmp_path, mixtures) == 0
+    dump = tmp_path / "dump" / "train"
+    assert read_codec_info(dump) == codec.info
+    assert datadir.read_table(dump / "utt2num_frames") == {key: str(-(-n // HOP)) for key, n in SAMPLES.items()}
+    assert (dump / "skipped.tsv").read_text() == ""
+    assert json.loads((dump / "manifest.json").read_text())["num_utterances"] == 5
+    assert set(content(dump, "spk1_codes")) == set(content(dump, "spk2_codes")) == set(SAMPLES)
+
+
+def test_zeros_at_the_end_of_a_source_are_padding(tmp_path, codec, mixtures):
+    path = datadir.read_table(mixtures / "spk2.scp")["d"]
+    wave, _ = audio.read_audio(path)
+    wave[600:] = 0
+    audio.write_audio(path, wave, RATE)
+    run(tmp_path, mixtures)
+    assert content(tmp_path / "dump" / "train", "spk2_codes")["d"].shape == (LEVELS, 4)
+    assert Dataset(mixtures, tmp_path / "dump" / "train", ("codes",)).lengths[3] == 15
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_jobs_give_what_one_job_gives(tmp_path, codec, singles, order):
+    run(tmp_path, singles)
+    dump = tmp_path / "dump" / "train_sources"
+    alone = content(dump, "codes")
+    (dump / "manifest.json").unlink()
+    (dump / "codes.scp").unlink()
+    for job in order:
+        assert not (dump / "codes.scp").exists()
+        assert run(tmp_path, singles, "--job", f"{job}/3") == 0
+    joined = content(dump, "codes")
+    assert list(joined) == sorted(alone) and all(np.array_equal(joined[key], alone[key]) for key in alone)
+    assert len((dump / "codes.crc").read_text().splitlines()) == 5
+
+
+def test_more_jobs_than_utterances(tmp_path, codec, singles):
+    assert [run(tmp_path, singles, "--job", f"{job}/7") for job in range(1, 8)] == [0] * 7
+    assert set(content(tmp_path / "dump" / "train_sources", "codes")) == set(SAMPLES)
+
+
+def test_what_is_done_is_not_done_again(tmp_path, codec, singles, capsys):
+    run(tmp_path, singles)
+    before = len(codec.encoded)
+    assert run(tmp_path, singles) == 0 and run(tmp_path, singles, "--job", "2/3") == 0
+    assert len(codec.encoded) == before and "up to date" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_goes_on_with_what_is_missing(tmp_path, codec, singles):
+    run(tmp_path, singles, "--job", "1/2")
+    before = len(codec.encoded)
+    run(tmp_path, singles, "--job", "1/2")
+    assert len(codec.encoded) == before
+    run(tmp_path, singles, "--job", "2/2")
+    assert len(codec.encoded) > before and len(content(tmp_path / "dump" / "train_sources", "codes")) == 5
+
+
+@pytest.mark.parametrize("change", ["codec", "audio", "list"])
+def test_other_codec_or_audio_is_tokenised_anew(tmp_path, codec, singles, change):
+    run(tmp_path, singles)
+    before = len(codec.encoded)
+    if change == "codec":
+        write_codec_info(tmp_path / "codec", CodecInfo("toy", "f1", RATE, RATE / HOP, HOP, LEVELS, SIZE))
+    elif change == "audio":
+        path = datadir.read_table(singles / "wav.scp")["b"]
+        audio.write_audio(path, np.full(1600, 0.25), RATE)
+    else:
+        for table in ("wav.scp", "utt2num_samples"):
+            rows = datadir.read_table(singles / table)
+            datadir.write_table(singles / table, {key: value for key, value in rows.items() if key != "b"})
+    assert run(tmp_path, singles) == 0 and len(codec.encoded) > before
+    codes = content(tmp_path / "dump" / "train_sources", "codes")
+    assert ("b" in codes) == (change != "list")
+    assert change != "audio" or (codes["b"][0] == int(1.25 / 2 * (SIZE - 1))).all()
+
+
+def break_file(path: str, fault: str) -> str:
+    """Spoil one audio file; a word of the reason that must be given."""
+    wave, _ = audio.read_audio(path)
+    if fault == "rate":
+        audio.write_audio(path, wave, 2 * RATE)
+        return "16000 Hz"
+    if fault == "length":
+        audio.write_audio(path, wave[:-7], RATE)
+        return "utt2num_samples"
+    if fault == "silent":
+        audio.write_audio(path, wave * 0, RATE)
+        return "silent"
+    if fault == "nan":
+        import soundfile
+
+        soundfile.write(path, np.full(len(wave), np.nan, np.float32), RATE, subtype="FLOAT", format="WAV")
+        return "NaN"
+    with open(path, "wb") as file:
+        file.write(b"" if fault == "empty" else b"this is text\n")
+    return "0 bytes" if fault == "empty" else "not an audio file"
+
+
+@pytest.mark.parametrize("fault", ["rate", "length", "silent", "nan", "empty", "text"])
+def test_unusable_audio_is_skipped_with_its_reason(tmp_path, codec, singles, fault):
+    reason = break_file(datadir.read_table(singles / "wav.scp")["d"], fault)
+    assert run(tmp_path, singles, "--max_skipped", "0.3") == 0
+    dump = tmp_path / "dump" / "train_sources"
+    key, told = (dump / "skipped.tsv").read_text().rstrip("\n").split("\t")
+    assert key == "d" and reason in told
+    assert set(content(dump, "codes")) == set(SAMPLES) - {"d"} == set(datadir.read_table(dump / "utt2num_frames"))
+
+
+def test_an_utterance_is_skipped_with_all_its_speakers(tmp_path, codec, mixtures):
+    break_file(datadir.read_table(mixtures / "spk2.scp")["d"], "empty")
+    assert run(tmp_path, mixtures, "--max_skipped", "0.3") == 0
+    dump = tmp_path / "dump" / "train"
+    assert "d" not in content(dump, "spk1_codes") and "d" not in content(dump, "spk2_codes")
+    assert Dataset(mixtures, dump, ("codes",)).ids == ["a", "b", "c", "e"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_too_many_skipped_fails_and_leaves_no_scp(tmp_path, codec, singles, capsys, jobs):
+    path = datadir.read_table(singles / "wav.scp")["d"]
+    wave, _ = audio.read_audio(path)
+    break_file(path, "empty")
+    assert [run(tmp_path, singles, "--job", f"{job}/{jobs}") for job in range(1, jobs + 1)][-1] == 1
+    dump = tmp_path / "dump" / "train_sources"
+    assert "1 of 5" in capsys.readouterr().err and not (dump / "codes.scp").exists()
+    assert (dump / "skipped.tsv").read_text().startswith("d\t")
+    audio.write_audio(path, wave, RATE)
+    assert [run(tmp_path, singles, "--job", f"{job}/{jobs}") for job in range(1, jobs + 1)][-1] == 0
+
+
+def test_nothing_usable_fails_even_when_all_may_be_skipped(tmp_path, codec, singles):
+    for path in list(datadir.read_table(singles / "wav.scp").values()):
+        break_file(path, "silent")
+    assert run(tmp_path, singles, "--max_skipped", "1") == 1
+
+
+def test_a_codec_that_miscounts_is_refused(tmp_path, codec, singles, monkeypatch, capsys):
+    monkeypatch.setattr(codec, "num_frames", lambda samples: 7)
+    assert run(tmp_path, singles) == 2
+    assert "stage 1" in capsys.readouterr().err and not list((tmp_path / "dump").rglob("*.scp"))
+
+
+def test_other_rate_of_the_whole_directory_is_resampled(tmp_path, codec, singles):
+    codec.info = CodecInfo("toy", "f0", RATE // 2, RATE / 2 / HOP, HOP, LEVELS, SIZE)
+    assert run(tmp_path, singles) == 0
+    assert content(tmp_path / "dump" / "train_sources", "codes")["d"].shape == (LEVELS, -(-1200 // HOP))
+
+
+@pytest.mark.parametrize("job", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
+def test_job_is_checked(job):
+    with pytest.raises(shards.ShardError, match="<i>/<n>"):
+        shards.job_of(job)
+
+
+def test_mistakes_on_the_command_line(tmp_path, codec, singles, capsys):
+    assert run(tmp_path, singles, "--jobs", "3") == 2
+    assert "--jobs" in capsys.readouterr().err
+    (tmp_path / "codec" / "codec.json").unlink()
+    assert run(tmp_path, singles) == 2
+    assert "stage 1" in capsys.readouterr().err
+
+
+SMALL = """
+model: slm_ss
+optim: {lr: 0.001}
+network:
+  codebook_size: 64
+  num_codebooks: 3
+"""
+
+
+@pytest.fixture
+def small_model(monkeypatch):
+    """slm_ss without its network: only what stage 3 asks of a model."""
+    from codecsep.models import slm_ss
+
+    class Model:
+        fields = ("mixture", "sequence")
+
+        def __init__(self, network):
+            self.vocab = Vocab(network.codebook_size)
+
+        def sequence(self, example):
+            return sot.build(example["codes"], self.vocab)
+
+    monkeypatch.setattr(slm_ss, "Model", Model)
+    return Model
+
+
+def build(tmp_path, text: str, *overrides: str) -> int:
+    (tmp_path / "ar.yaml").write_text(text)
+    place = ["--data", str(tmp_path / "data" / "train"), "--dump", str(tmp_path / "dump" / "train")]
+    return build_sequences.main(["--config", str(tmp_path / "ar.yaml"), *place, *overrides])
+
+
+def test_sequences_split_back_into_the_codes_in_sot_order(tmp_path, codec, mixtures, small_model):
+    run(tmp_path, mixtures)
+    assert build(tmp_path, SMALL) == 0
+    dump = tmp_path / "dump" / "train"
+    names = (dump / "token_list.txt").read_text().split()
+    assert names[0] == "code_0" and names[63:] == ["code_63", "<sos>", "<sc>", "<eos>"]
+    stored = Dataset(mixtures, dump, ("sequence", "codes"))
+    for index, key in enumerate(stored.ids):
+        example = stored[index]
+        second, first = content(dump, "spk2_codes")[key], content(dump, "spk1_codes")[key]
+        speakers = sot.split(torch.from_numpy(example["sequence"]), Vocab(SIZE))
+        assert np.array_equal(speakers[0], second) and np.array_equal(speakers[1], first)
+        assert datadir.read_table(dump / "utt2seq_len")[key] == str(example["sequence"].shape[1])
+
+
+def test_a_model_without_sequences_says_so(tmp_path, codec, mixtures, small_model, capsys):
+    run(tmp_path, mixtures)
+    small_model.sequence = lambda self, example: None
+    assert build(tmp_path, SMALL) == 0
+    assert "needs no sequences" in capsys.readouterr().err
+    small_model.fields = ("mixture", "sources")
+    assert build(tmp_path, SMALL) == 0
+    assert not list((tmp_path / "dump").rglob("seq.*"))
+
+
+def test_sizes_of_model_and_codec_must_agree(tmp_path, codec, mixtures, small_model, capsys):
+    run(tmp_path, mixtures)
+    assert build(tmp_path, SMALL, "--network.codebook_size", "63") == 2
+    assert "set it to 64" in capsys.readouterr().err
+    assert build(tmp_path, SMALL, "--network.codebok_size", "64") == 2
+    assert "nearest: 'network.codebook_size'" in capsys.readouterr().err
+
+
+def test_sequences_before_codes_name_the_stage(tmp_path, mixtures, small_model, capsys):
+    assert build(tmp_path, SMALL) == 2
+    assert "stage 2" in capsys.readouterr().err
+
+
+def test_a_dump_that_was_tampered_with_is_found(tmp_path, codec, mixtures):
+    run(tmp_path, mixtures)
+    dump = tmp_path / "dump" / "train"
+    data = (dump / "spk1_codes.ark").read_bytes()
+    (dump / "spk1_codes.ark").write_bytes(data[:-3])
+    with pytest.raises(ArkError, match="stage 2"):
+        content(dump, "spk1_codes")
