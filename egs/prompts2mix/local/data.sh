@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Stage 0 of the recipes of prompts2mix: fetch the recordings, then local/prepare.py makes the data directories.
 set -euo pipefail
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-. "${here}/../path.sh"
-. "${here}/../../../utils/stage.sh"
+HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+. "${HERE}/../path.sh"
+. "${HERE}/../../../utils/stage.sh"
 
 corpus=../downloads   # where the packages are, or what they unpack to; ../downloads: fetched when they are not there
 out=data              # data directories to make
@@ -22,7 +22,7 @@ wav=../downloads/wav  # decoded prompts, shared by the recipes of this corpus
 python=python3
 help_message="usage: ../local/data.sh [--option value ...]   (in a recipe directory)
 $(sed -n '/^corpus=/,/^python=/s/^/  --/p' "${BASH_SOURCE[0]}")"
-. "${here}/../../../utils/parse_options.sh"
+. "${HERE}/../../../utils/parse_options.sh"
 no_arguments "$@"
 
 # The packages that are missing in ${corpus}, by name; apt-get checks their signatures, prepare.py their SHA-256.
@@ -52,8 +52,8 @@ refresh_and_download() {
 }
 
 apt_options=(-o APT::Sandbox::User=)
-prepare=("${python}" "${here}/prepare.py" --corpus "${corpus}" --wav "${wav}")
-if [[ $(realpath -m -- "${corpus}") == "$(realpath -m -- "${here}/../downloads")" ]]; then
+prepare=("${python}" "${HERE}/prepare.py" --corpus "${corpus}" --wav "${wav}")
+if [[ $(realpath -m -- "${corpus}") == "$(realpath -m -- "${HERE}/../downloads")" ]]; then
     "${prepare[@]}" --only-check-wav > /dev/null || fetch
 fi
 "${prepare[@]}" --out "${out}" --num-spk "${num_spk}" \

@@ -134,10 +134,12 @@ def prepare_mixtures(options: argparse.Namespace, source_options: dict, name: st
     sources_dir = options.out / f"{name}_sources"
     config = mixing.Config(num_speakers=options.num_spk, mode=options.mode, max_offset=options.max_offset)
     with atomic.replacing_dir(out) as beside:
-        simulate.write_metadata(simulate.draw(sources_dir, config, number, seed), metadata)
+        rows = simulate.draw(sources_dir, config, number, seed)
+        simulate.write_metadata(rows, metadata)
         simulate.build(simulate.read_metadata(metadata), sources_dir, beside, out)
         keep(beside, wanted)
-    print(f"{out}: {number} mixtures of {options.num_spk}, mode {options.mode}")
+    short = "" if len(rows) == number else f" ({number} were asked for; there are no more different ones)"
+    print(f"{out}: {len(rows)} mixtures of {options.num_spk}, mode {options.mode}{short}")
 
 
 if __name__ == "__main__":

@@ -22,16 +22,20 @@ PER_SPEAKER = ("ID", "speaker", "sex", "language", "path", "gain", "offset", "lu
 
 
 def draw(sources_dir: Path, config: mixing.Config, count: int, seed: int) -> list[dict]:
-    """`count` rows of metadata, the groups of speakers taken in turn, no two mixtures of the same utterances."""
+    """Up to `count` rows of metadata, the groups of speakers taken in turn, no two mixtures of the same utterances.
+
+    Fewer when a small corpus has no more.
+    """
     directory = datadir.DataDir(sources_dir)
     mixer = mixing.DynamicMixer(sources_dir, config, seed)
-    groups = list(itertools.combinations(sorted(directory.table("spk2utt")), config.num_speakers))
+    groups = itertools.combinations(sorted(directory.table("spk2utt")), config.num_speakers)
+    turns = itertools.islice(itertools.cycle(groups), count)
     rows, seen = [], set()
-    for index in range(count):
-        group = groups[index % len(groups)]
+    for index, group in enumerate(turns):
         speakers = [str(name) for name in np.random.default_rng([seed, index]).permutation(group)]
         drawn = _unseen(mixer, index, speakers, seen)
-        rows.append(_row(f"{'-'.join(sorted(speakers))}-{index:05d}", drawn, directory, config.mode))
+        if drawn is not None:
+            rows.append(_row(f"{'-'.join(group)}-{index:05d}", drawn, directory, config.mode))
     return rows
 
 
@@ -79,14 +83,14 @@ def build(rows: list[dict], sources_dir: Path, out: Path, final: Path) -> None:
         datadir.write_table(out / name, table)
 
 
-def _unseen(mixer: mixing.DynamicMixer, index: int, speakers: list[str], seen: set) -> mixing.Draw:
-    """A draw whose utterances were not mixed yet; raises MixingError after many tries."""
-    for attempt in range(1000):
+def _unseen(mixer: mixing.DynamicMixer, index: int, speakers: list[str], seen: set) -> mixing.Draw | None:
+    """A draw whose utterances were not mixed yet; None when many tries find no such draw."""
+    for attempt in range(200):
         drawn = mixer.item(attempt, index, speakers)
         if (key := frozenset(drawn.ids)) not in seen:
             seen.add(key)
             return drawn
-    raise mixing.MixingError(f"no new mixture of {', '.join(speakers)} is left after {index}; ask for fewer mixtures")
+    return None
 
 
 def _row(name: str, drawn: mixing.Draw, directory: datadir.DataDir, mode: str) -> dict:
