@@ -17,16 +17,26 @@ STAGES = range(8)
 ORDER = ("get_codec", "tokenise", "build_sequences", "train", "separate", "score", "report")
 
 
+def plant(folder):
+    """The shell part of the repository without anything that recipes make, and the recorder."""
+    generated = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads", "__pycache__")
+    for name in ("egs", "utils"):
+        shutil.copytree(ROOT / name, folder / name, ignore=generated)
+    recorder = folder / "recorder"
+    recorder.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {ROOT}/tests/recorder.py "$@"\n')
+    recorder.chmod(0o755)
+    return folder
+
+
 @pytest.fixture
 def tree(tmp_path):
-    """The shell part of the repository without anything that recipes make."""
-    generated = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads", "__pycache__")
-    for folder in ("egs", "utils"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=generated)
-    recorder = tmp_path / "recorder"
-    recorder.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/recorder.py "$@"\n')
-    recorder.chmod(0o755)
-    return tmp_path
+    return plant(tmp_path)
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def whole(request, tmp_path_factory):
+    """(recipe, result, calls) of all stages of a recipe."""
+    return request.param, *run(plant(tmp_path_factory.mktemp("tree")), request.param)
 
 
 def run(tree, recipe, *words):
@@ -55,9 +65,8 @@ def test_there_are_recipes():
     assert "egs/prompts2mix/slm_ss" in RECIPES
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_runs_whole_in_order(tree, recipe):
-    result, calls = run(tree, recipe)
+def test_runs_whole_in_order(whole):
+    recipe, result, calls = whole
     assert result.returncode == 0, result.stderr
     assert "Successfully finished." in result.stderr.splitlines()[-1]
     called = [name for name in modules(calls) if name in ORDER]
@@ -67,9 +76,8 @@ def test_runs_whole_in_order(tree, recipe):
     assert re.findall(r"stage (\d): ", result.stderr) == [str(stage) for stage in STAGES]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_what_it_calls_exists(tree, recipe):
-    _, calls = run(tree, recipe)
+def test_what_it_calls_exists(whole):
+    recipe, _, calls = whole
     for name in modules(calls):
         assert (ROOT / "codecsep" / "bin" / f"{name}.py").is_file(), f"codecsep/bin/{name}.py"
     for call in calls:
@@ -84,9 +92,8 @@ def help_of(module):
     return set(re.findall(r"(?<![\w-])--[a-z_]+", result.stdout))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_options_it_gives_are_known(tree, recipe):
-    _, calls = run(tree, recipe)
+def test_options_it_gives_are_known(whole):
+    _, _, calls = whole
     overrides = {"--init"}  # keys of a training's YAML
     for call in calls:
         given = {word for word in call if re.fullmatch(r"--[a-z_]+", word)} - overrides

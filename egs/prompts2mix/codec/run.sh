@@ -70,6 +70,7 @@ if at 7 "score and report"; then
     ${train_cmd} "${scored}/log/score.log" \
         "${python}" -m codecsep.bin.score --data "${data}/test" --codec "${weights}" --out "${scored}" ${score_args}
     "${python}" -m codecsep.bin.report --score "${scored}" --out "${scored}"
+    if [[ -s ${scored}/table.txt ]]; then cat "${scored}/table.txt"; fi
     log "results: ${PWD}/${scored}/RESULTS.md"
 fi
 finished

@@ -8,7 +8,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 stage=0
 stop_stage=7
-nj=2                      # parallel jobs of stage 2
+nj=2                      # parallel jobs of stage 2, processes of stage 7
 ngpu=0                    # GPUs of stages 4 to 6; 0: CPU
 num_spk=2                 # speakers in a mixture: 2 or 3
 mode=max                  # max: mixtures end with the longer source; min: with the shorter one
@@ -138,8 +138,9 @@ if at 7 "score and report"; then
     # shellcheck disable=SC2086  # score_args is a list of words
     ${train_cmd} "${scored}/log/score.log" \
         "${python}" -m codecsep.bin.score --data data/test --codec exp/codec --hyp "slm_ss=${hypotheses}" \
-            --hyp "pit_classifier=${decoded}/pit/test" --out "${scored}" ${score_args}
+            --hyp "pit_classifier=${decoded}/pit/test" --out "${scored}" --nj "${nj}" ${score_args}
     "${python}" -m codecsep.bin.report --score "${scored}" --out "${scored}"
+    if [[ -s ${scored}/table.txt ]]; then cat "${scored}/table.txt"; fi
     log "results: ${PWD}/${scored}/RESULTS.md, listen: ${PWD}/${scored}/index.html"
 fi
 finished
