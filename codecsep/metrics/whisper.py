@@ -21,7 +21,10 @@ MAX_TOKENS = 224  # half of the decoder's context, as upstream
 END, START, NO_TIMESTAMPS, SPACE = 50256, 50257, 50362, 220  # ids of the English-only vocabulary
 NEVER = (START, 50357, 50358, 50359, 50360, 50361, NO_TIMESTAMPS)  # special tokens that are no text
 FIRST_TIME_TOKEN = 50363
-NON_SPEECH = '" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 << >> <<< >>> -- --- -( -[ (\' (" (( )) ((( ))) [[ ]] {{ }}'
+NON_SPEECH = (
+    '" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 << >> <<< >>> -- --- -( -[ '
+    "(' (\" (( )) ((( ))) [[ ]] {{ }}"
+)
 
 
 class Attention(nn.Module):

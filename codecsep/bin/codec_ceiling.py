@@ -1,0 +1,65 @@
+"""The codec's ceiling: clean sources encoded and decoded, as one more directory of estimates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from codecsep.codecs import base
+from codecsep.data import atomic, audio, datadir
+from codecsep.data.ark import read_codec_info
+from codecsep.metrics.scoring import read_json, write_json
+from codecsep.metrics.systems import References
+from codecsep.tokens.padding import pad_sequences
+
+BATCH = 8  # sources at a time; they are sorted by length first
+
+
+def delay_at(codec: Path, rate: int) -> int:
+    """The codec's measured delay in samples at another rate, rounded."""
+    info = read_codec_info(codec)
+    return round(info.delay_samples * rate / info.sample_rate)
+
+
+def make(codec: Path, references: References, out: Path) -> Path:
+    """Write <out>/spk<j>.scp and wavs of the resynthesised sources, unless they are there from the same inputs."""
+    origin = {"codec": asdict(read_codec_info(codec)), "references": references.digest()}
+    done = out / "origin.json"
+    if done.is_file() and read_json(done) == origin:
+        return out
+    coder = base.load(codec)
+    with atomic.replacing_dir(out) as beside:
+        for index, speaker in enumerate(references.speakers):
+            _resynthesise_all(coder, references, index, beside / "wav")
+            paths = {one: out / "wav" / f"{one}_{speaker}.wav" for one in references.ids}
+            datadir.write_table(beside / f"{speaker}.scp", paths)
+        write_json(beside / "origin.json", origin)
+    return out
+
+
+def _resynthesise_all(coder: base.Codec, references: References, index: int, folder: Path) -> None:
+    """All sources of one speaker number, in batches of similar length."""
+    speaker = references.speakers[index]
+    sizes = {one: audio.num_samples(references.data.table(f"{speaker}.scp")[one]) for one in references.ids}
+    order = sorted(references.ids, key=sizes.get)
+    for start in range(0, len(order), BATCH):
+        batch = order[start : start + BATCH]
+        signals = [references.sources(one)[index] for one in batch]
+        for one, samples in zip(batch, resynthesise(coder, signals, references.rate), strict=True):
+            audio.write_audio(folder / f"{one}_{speaker}.wav", samples, references.rate)
+
+
+@torch.inference_mode()
+def resynthesise(coder: base.Codec, signals: list[np.ndarray], rate: int) -> list[np.ndarray]:
+    """Signals [L_i] at `rate` through encoder, quantiser and decoder; same lengths and rate."""
+    inputs = [torch.from_numpy(audio.resample(x, rate, coder.info.sample_rate)) for x in signals]
+    wav, lengths = pad_sequences(inputs, 0.0)
+    codes, frames = coder.encode(wav, lengths)
+    decoded = coder.decode(codes, frames).numpy()
+    outputs = [
+        audio.resample(row[: len(x)], coder.info.sample_rate, rate) for row, x in zip(decoded, inputs, strict=True)
+    ]
+    return [np.pad(y[: x.size], (0, max(0, x.size - y.size))) for x, y in zip(signals, outputs, strict=True)]

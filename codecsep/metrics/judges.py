@@ -1,0 +1,69 @@
+"""The judges that are to be had here; each is optional, and what is missing is said in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from codecsep.metrics import quality, speaker, waveform, whisper, words
+from codecsep.metrics.weights import BY_NAME, MissingJudge, find
+
+ASR_NAME = "Whisper tiny.en (greedy, 30 s window)"
+
+
+@dataclass
+class Judges:
+    """None: this judge is missing; `missing` says why and what to do."""
+
+    rate: int
+    estoi: waveform.Estoi | None = None
+    pesq: waveform.Pesq | None = None
+    speaker: speaker.SpeakerEncoder | None = None
+    dnsmos: quality.Dnsmos | None = None
+    asr: whisper.WhisperTiny | None = None
+    missing: list[str] = field(default_factory=list)
+
+
+def load(rate: int, without: tuple[str, ...] = ()) -> Judges:
+    """Every judge that can be loaded, save those named in `without` (field names)."""
+    judges = Judges(rate)
+    makers: dict[str, Callable] = {
+        "estoi": waveform.Estoi,
+        "pesq": lambda: waveform.Pesq(rate),
+        "speaker": lambda: speaker.load(find("ge2e.pt")),
+        "dnsmos": lambda: quality.Dnsmos(find("dnsmos_p835.onnx"), find("dnsmos_p808.onnx")),
+        "asr": _load_asr,
+    }
+    for name, make in makers.items():
+        if name in without:
+            continue
+        try:
+            setattr(judges, name, make())
+        except MissingJudge as error:
+            judges.missing.append(str(error))
+    return judges
+
+
+def _load_asr() -> whisper.WhisperTiny:
+    try:
+        import jiwer  # noqa: F401  (counting errors needs it)
+    except ImportError as error:
+        raise MissingJudge(f"WER: the package jiwer is missing; {waveform.HOW_TO_INSTALL}") from error
+    return whisper.load(find("whisper_tiny_en.pt"), find("gpt2.tiktoken"))
+
+
+def describe(judges: Judges) -> dict[str, str]:
+    """Name of each judge in use, for the table's legend."""
+    pesq_name = f"PESQ-{judges.pesq.mode.upper()} at {judges.pesq.rate // 1000} kHz (pesq)" if judges.pesq else ""
+    known = {
+        "estoi": judges.estoi and "ESTOI at 10 kHz (pystoi)",
+        judges.pesq.column if judges.pesq else "pesq": pesq_name,
+        "dnsmos": judges.dnsmos and f"DNSMOS P.835 and P.808 (speechmos 0.0.1.1, {_short('dnsmos_p835.onnx')})",
+        "spk_sim_ge2e": judges.speaker and f"GE2E of Resemblyzer 0.1.4 ({_short('ge2e.pt')})",
+        "wer": judges.asr and f"{ASR_NAME} ({_short('whisper_tiny_en.pt')}); normaliser: {words.NORMALISER}",
+    }
+    return {name: text for name, text in known.items() if text}
+
+
+def _short(name: str) -> str:
+    return f"sha256 {BY_NAME[name].sha256[:8]}"

@@ -1,0 +1,166 @@
+"""The corpus table: what was scored with what, one row per system, intervals against the mixture, plain remarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from codecsep.data import atomic
+from codecsep.metrics import judges as judges_module
+from codecsep.metrics import table
+from codecsep.metrics.judges import Judges
+from codecsep.metrics.scoring import Options, write_json
+from codecsep.metrics.systems import BUILT_IN, MIXTURE, References, Run, System
+
+TITLES = {
+    "si_sdr": "SI-SDR dB",
+    "si_sdri": "SI-SDRi dB",
+    "si_sdr_delay_comp": "SI-SDR delay-comp. dB",
+    "si_sdri_delay_comp": "SI-SDRi delay-comp. dB",
+    "estoi": "ESTOI",
+    "pesq_wb": "PESQ-WB",
+    "pesq_nb": "PESQ-NB",
+    "dnsmos_p835_ovrl": "DNSMOS P.835 OVRL",
+    "dnsmos_p835_sig": "P.835 SIG",
+    "dnsmos_p835_bak": "P.835 BAK",
+    "dnsmos_p808": "DNSMOS P.808",
+    "spk_sim_ge2e": "speaker sim. GE2E",
+    "spk_sim_ge2e_other": "sim. to the other",
+    "wer": "WER % tiny.en",
+    "dwer": "dWER % tiny.en",
+}
+DIGITS = {"estoi": 3, "spk_sim_ge2e": 3, "spk_sim_ge2e_other": 3}
+
+
+def summarise(options: Options, scores: dict, references: References, judges: Judges, codec: Path | None) -> dict:
+    """Everything that the pages say, as plain values (table.json)."""
+    baseline = scores.get(MIXTURE, [])
+    num_speakers = len(references.speakers)
+    rows = [_row(system, scores[system.name], baseline, num_speakers) for system in options.systems]
+    return {
+        "data": options.data,
+        "codec": str(codec) if codec else None,
+        "num_utterances": len(references.ids),
+        "num_speakers": num_speakers,
+        "rate": references.rate,
+        "cut": references.cut,
+        "num_asr": len(options.asr_ids),
+        "num_mos": len(options.mos_ids),
+        "judges": judges_module.describe(judges),
+        "missing_judges": judges.missing,
+        "systems": rows,
+    }
+
+
+def _row(system: System, rows: list[dict], baseline: list[dict], num_speakers: int) -> dict:
+    result = {"name": system.name, "directories": list(system.directories), "permute_by": system.criterion}
+    result |= {"delay": system.delay, **table.summary(rows, num_speakers)}
+    if system.name in BUILT_IN:
+        return result
+    result["decode"] = _decode(system)
+    result["against_mixture"] = {
+        name: found for name in table.WITH_INTERVAL if (found := table.against(rows, baseline, name))
+    }
+    result["verdict"] = table.verdict(result["against_mixture"])
+    return result
+
+
+def _decode(system: System) -> dict:
+    """Means over runs of what the separation stage wrote in decode.json: RTF, missing <eos>, ..."""
+    infos = [Run(directory).decode_info() for directory in system.directories]
+    names = ("rtf", "missing_eos", "loop_blocks", "bound_hits")
+    values = {name: [info[name] for info in infos if name in info] for name in names}
+    result = {name: sum(found) / len(found) for name, found in values.items() if found}
+    seeds = [info["seed"] for info in infos if "seed" in info]
+    return result | ({"seeds": seeds} if seeds else {})
+
+
+def columns(result: dict) -> list[str]:
+    """The metrics that any system has, in the order of TITLES; without a delay the compensated ones say nothing new."""
+    delays = any(row["delay"] for row in result["systems"])
+    present = {name for row in result["systems"] for name in row["metrics"]}
+    return [name for name in TITLES if name in present and (delays or not name.endswith("delay_comp"))]
+
+
+def cell(row: dict, name: str) -> str:
+    """Mean, with the standard deviation between runs when there are several; "" where there is none."""
+    value = row["metrics"].get(name)
+    if value is None:
+        return ""
+    digits = DIGITS.get(name, 2 if not name.endswith("wer") else 1)
+    text = f"{value['mean']:.{digits}f}"
+    return text if value["sd"] is None else f"{text} ± {value['sd']:.{digits}f}"
+
+
+def remarks(result: dict) -> list[str]:
+    """What a reader must know to read the table right."""
+    speakers = result["num_speakers"]
+    lines = [
+        f"{result['num_utterances']} mixtures of {speakers} speakers at {result['rate']} Hz, from {result['data']}.",
+        "± is the standard deviation between runs (seeds); no ±: one run.",
+        "One permutation per utterance for all metrics, chosen by: "
+        + ", ".join(f"{row['name']} {row['permute_by']}" for row in result["systems"])
+        + ".",
+        "A missing or silent estimate counts 0 for ESTOI and speaker similarity and all words deleted; SI-SDR, PESQ "
+        "and DNSMOS leave it out.",
+    ]
+    lines += [f"Values behind {name}: {counts}." for name, counts in _counts(result)]
+    if result["cut"]:
+        lines.append("Mixtures in min mode: transcripts say more than is heard, so only dWER is given.")
+    lines += [f"{name}: {text}." for name, text in result["judges"].items()]
+    return lines + [f"Left out: {text}" for text in result["missing_judges"]]
+
+
+def _counts(result: dict) -> list[tuple[str, int]]:
+    """Metrics that were scored on a part of the signals only."""
+    whole = result["num_utterances"] * result["num_speakers"]
+    counted = []
+    for name in ("dnsmos_p835_ovrl", "dnsmos_p808", "wer", "dwer"):
+        most = max((row["metrics"][name]["count"] for row in result["systems"] if name in row["metrics"]), default=0)
+        if 0 < most < whole:
+            counted.append((TITLES[name], most))
+    return counted
+
+
+def interval_lines(result: dict) -> list[str]:
+    """One line per system and metric: difference to the mixture with its 95 % interval; then the verdict."""
+    lines = []
+    for row in result["systems"]:
+        for name, found in row.get("against_mixture", {}).items():
+            spread = f"{found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+            lines.append(f"{row['name']}, {TITLES[name]}: {spread} against the mixture ({found['count']} utterances)")
+        if "verdict" in row:
+            lines.append(f"{row['name']} {row['verdict']}")
+    return lines
+
+
+def counts_cells(row: dict) -> list[str]:
+    """Missing and extra speakers, missing <eos>, RTF."""
+    decode = row.get("decode", {})
+    eos = f"{decode['missing_eos']:g}" if "missing_eos" in decode else ""
+    return [f"{row['missing']:.3g}", f"{row['extra']:.3g}", eos, f"{decode['rtf']:.3f}" if "rtf" in decode else ""]
+
+
+COUNT_TITLES = ("missing speakers", "extra speakers", "no <eos>", "RTF")
+
+
+def grid(result: dict) -> list[list[str]]:
+    """The table as cells, header first."""
+    names = columns(result)
+    header = ["system", *(TITLES[name] for name in names), *COUNT_TITLES]
+    return [header] + [
+        [row["name"], *(cell(row, name) for name in names), *counts_cells(row)] for row in result["systems"]
+    ]
+
+
+def as_text(result: dict) -> str:
+    """For a terminal: a line per metric, a column per system (a wide table would wrap)."""
+    turned = list(zip(*grid(result), strict=True))
+    widths = [max(len(row[column]) for row in turned) for column in range(len(turned[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in turned]
+    return "\n".join([*lines, "", *interval_lines(result), "", *remarks(result)])
+
+
+def write(out: Path, result: dict) -> None:
+    """table.json and table.txt."""
+    write_json(out / "table.json", result)
+    atomic.write_text(out / "table.txt", as_text(result) + "\n")

@@ -1,0 +1,140 @@
+"""Per-utterance scores as a TSV, and the corpus table made of them: means, seeds, intervals, verdict."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from codecsep.data import atomic
+from codecsep.metrics import words
+
+HEAD = ("system", "run", "utt", "speaker", "estimate", "num_estimates", "seconds")
+METRICS = (
+    *("si_sdr", "si_sdri", "si_sdr_delay_comp", "si_sdri_delay_comp", "estoi", "pesq_wb", "pesq_nb"),
+    *("dnsmos_p835_ovrl", "dnsmos_p835_sig", "dnsmos_p835_bak", "dnsmos_p808", "spk_sim_ge2e", "spk_sim_ge2e_other"),
+)
+COUNTS = ("wer_errors", "wer_words", "dwer_errors", "dwer_words")
+TEXTS = ("text", "source_text")
+COLUMNS = (*HEAD, *METRICS, *COUNTS, *TEXTS)
+RATES = ("wer", "dwer")
+WITH_INTERVAL = ("estoi", "spk_sim_ge2e")
+RESAMPLES = 2000
+
+
+class TableError(ValueError):
+    """A TSV that is not one of ours; one line."""
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Write rows as TSV with the header COLUMNS; nan and absent values are empty cells."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(row.get(column)) for column in COLUMNS] for row in rows)
+    atomic.write_text(path, stream.getvalue())
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of `write_rows`; numbers as float, empty cells left out. Raises TableError."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if tuple(next(reader, ())) != COLUMNS:
+            raise TableError(f"{path}: its columns are not those of this version; delete it and run stage 7 again")
+        return [_parse(dict(zip(COLUMNS, cells, strict=True))) for cells in reader]
+
+
+def _cell(value) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value).replace("\t", " ").replace("\n", " ")
+
+
+def _parse(cells: dict[str, str]) -> dict:
+    texts = {"system", "run", "utt", *TEXTS}
+    kept = {name: cell for name, cell in cells.items() if cell or name == "run"}
+    return {name: cell if name in texts else float(cell) for name, cell in kept.items()}
+
+
+def summary(rows: list[dict], num_speakers: int) -> dict:
+    """One system's corpus row: {"metrics": {name: {"mean", "sd", "count"}}, "runs", "missing", "extra"}.
+
+    mean: over the utterances and speakers of a run, then over runs; sd: between the runs' means (None for one run);
+    count: values per run. WER and dWER in percent, corpus level. missing, extra: speakers, mean over runs.
+    """
+    runs = defaultdict(list)
+    for row in rows:
+        runs[row["run"]].append(row)
+    metrics = {name: _over_runs([_mean(run, name) for run in runs.values()]) for name in METRICS}
+    metrics |= {name: _over_runs([_rate(run, name) for run in runs.values()]) for name in RATES}
+    firsts = [row["num_estimates"] - num_speakers for row in rows if row["speaker"] == 1]
+    return {
+        "metrics": {name: value for name, value in metrics.items() if value["count"]},
+        "runs": len(runs),
+        "missing": sum(-x for x in firsts if x < 0) / len(runs),
+        "extra": sum(x for x in firsts if x > 0) / len(runs),
+    }
+
+
+def _mean(rows: list[dict], name: str) -> tuple[float, int]:
+    values = [row[name] for row in rows if name in row]
+    return (float(np.mean(values)), len(values)) if values else (math.nan, 0)
+
+
+def _rate(rows: list[dict], name: str) -> tuple[float, int]:
+    pairs = [(row[f"{name}_errors"], row[f"{name}_words"]) for row in rows if f"{name}_errors" in row]
+    return words.rate(pairs), len(pairs)
+
+
+def _over_runs(values: list[tuple[float, int]]) -> dict:
+    means = [mean for mean, _ in values if not math.isnan(mean)]
+    if not means:
+        return {"mean": None, "sd": None, "count": 0}
+    sd = float(np.std(means, ddof=1)) if len(means) > 1 else None
+    return {"mean": float(np.mean(means)), "sd": sd, "count": values[0][1]}
+
+
+def bootstrap(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean of [U] paired differences; the same for the same seed."""
+    draws = np.random.default_rng(seed).integers(0, len(differences), (RESAMPLES, len(differences)))
+    low, high = np.percentile(differences[draws].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def against(rows: list[dict], baseline: list[dict], name: str) -> dict | None:
+    """Mean difference system - baseline, paired over utterances (speakers and runs averaged inside), its interval.
+
+    {"difference", "low", "high", "count", "better"}: better is True when the whole interval is above 0. None without
+    common utterances.
+    """
+    ours, theirs = _per_utterance(rows, name), _per_utterance(baseline, name)
+    common = sorted(ours.keys() & theirs.keys())
+    if not common:
+        return None
+    differences = np.array([ours[utterance] - theirs[utterance] for utterance in common])
+    low, high = bootstrap(differences)
+    mean = float(differences.mean())
+    return {"difference": mean, "low": low, "high": high, "count": len(common), "better": low > 0}
+
+
+def _per_utterance(rows: list[dict], name: str) -> dict[str, float]:
+    values = defaultdict(list)
+    for row in rows:
+        if name in row:
+            values[row["utt"]].append(row[name])
+    return {utterance: float(np.mean(found)) for utterance, found in values.items()}
+
+
+def verdict(intervals: dict[str, dict | None]) -> str:
+    """ "beats the mixture: yes" only when every metric with an interval is better with 95 % confidence."""
+    known = {name: found for name, found in intervals.items() if found}
+    if not known:
+        return "beats the mixture: not known (no metric with an interval)"
+    worse = [name for name, found in known.items() if not found["better"]]
+    if not worse:
+        return f"beats the mixture: yes ({', '.join(known)})"
+    return f"beats the mixture: no ({', '.join(worse)} not above the mixture with 95 % confidence)"
