@@ -152,6 +152,13 @@ def test_help_and_dry_run(tree, recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
+def test_can_be_called_from_anywhere(tree, recipe):
+    words = [f"{recipe}/run.sh", "--stage", "9", "--python", "x"]
+    result = subprocess.run(words, cwd=tree, capture_output=True, text=True, env={**os.environ, "python": "y"})
+    assert result.returncode == 1 and result.stderr.startswith("run.sh: stages run from 0 to 7")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_size_and_syntax(recipe):
     path = ROOT / recipe / "run.sh"
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -82,6 +82,7 @@ _po_configs() {
 }
 
 _po_script=${BASH_SOURCE[1]:-/dev/null}
+[[ -r ${_po_script} ]] || _po_script=${_po_script##*/}   # a script that has gone to its own directory
 _po_configs "$@"
 while [[ $# -gt 0 ]]; do
     case $1 in

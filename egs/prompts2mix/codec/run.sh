@@ -27,7 +27,7 @@ help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
   2 to 6       nothing to do for a codec
   7 score      exp/codec on the test prompts  -> exp/score/test/RESULTS.md   (the row 'codec')
 options, with what they are now:
-$(sed -n '/^stage=0/,/^python=/s/^/  --/p' "$0")"
+$(sed -n '/^stage=0/,/^python=/s/^/  --/p' "${0##*/}")"
 . ../../../utils/parse_options.sh
 no_arguments "$@"
 check_stages 0 7

@@ -35,7 +35,7 @@ help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
   6 decode     exp/ar + exp/nar, exp/pit      -> exp/decode/{slm_ss_seed<N>,pit}/test/spk*.scp
   7 score      exp/decode                     -> exp/score/test/{RESULTS.md,index.html}
 options, with what they are now:
-$(sed -n '/^stage=0/,/^python=/s/^/  --/p' "$0")"
+$(sed -n '/^stage=0/,/^python=/s/^/  --/p' "${0##*/}")"
 . ../../../utils/parse_options.sh
 no_arguments "$@"
 check_stages 0 7
