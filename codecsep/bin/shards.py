@@ -50,9 +50,12 @@ class Shard:
         return self._made_from_origin(self.note(job)) and all(scp.is_file() for scp in scps)
 
     def begin(self) -> None:
-        """Before this part is made: what is there is no longer valid."""
+        """Before this part is made: the joined directory, and notes of parts of another origin, are no longer valid."""
         self.out.mkdir(parents=True, exist_ok=True)
-        for path in (self.out / "manifest.json", self.note()):
+        stale = [note for note in self.out.glob("shard.*of*.json") if not self._made_from_origin(note)]
+        for name in self.names:  # what a killed run of this job left beside
+            stale += self.out.glob(f".{Path(self.prefix(name)).name}.ark.*.tmp")
+        for path in (self.out / "manifest.json", self.note(), *stale):
             path.unlink(missing_ok=True)
 
     def finish(self, frames: dict[str, int], skipped: dict[str, str]) -> None:
@@ -108,6 +111,8 @@ def join(shard: Shard, info: CodecInfo, max_skipped: float) -> str | None:
     write_table(shard.out / "utt2num_frames", frames)
     counts = {"num_utterances": len(frames), "num_skipped": len(skipped), "jobs": shard.num_jobs}
     atomic.write_text(shard.out / "manifest.json", json.dumps(shard.origin | counts, indent=2) + "\n")
+    for name in shard.names:
+        _remove_leftovers(shard, name)
     return f"{len(frames)} utterances, {sum(frames.values())} frames, {len(skipped)} skipped"
 
 
@@ -134,6 +139,17 @@ def _join_tables(shard: Shard, name: str) -> None:
             part = Path(f"{shard.prefix(name, job)}.{ending}")
             lines += part.read_text(encoding="utf-8").splitlines(keepends=True)
         atomic.write_text(shard.out / f"{name}.{ending}", "".join(sorted(lines, key=_id_bytes)))
+
+
+def _remove_leftovers(shard: Shard, name: str) -> None:
+    """Delete the parts of earlier runs with another number of jobs."""
+    endings = (".ark", ".crc", ".scp")
+    used = {shard.out / f"{name}{ending}" for ending in endings[1:]}
+    for job in range(1, shard.num_jobs + 1):
+        used |= {Path(shard.prefix(name, job) + ending) for ending in endings}
+    for path in shard.out.glob(f"{name}.*"):
+        if path.suffix in endings and path not in used:
+            path.unlink(missing_ok=True)
 
 
 def _id_bytes(line: str) -> bytes:

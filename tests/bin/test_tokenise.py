@@ -163,6 +163,30 @@ def test_other_codec_or_audio_is_tokenised_anew(tmp_path, codec, singles, change
     assert change != "audio" or (codes["b"][0] == int(1.25 / 2 * (SIZE - 1))).all()
 
 
+def test_what_a_killed_run_left_is_removed(tmp_path, codec, singles):
+    dump = tmp_path / "dump" / "train_sources"
+    run(tmp_path, singles)
+    before = {path.name for path in dump.iterdir()}
+    (dump / "manifest.json").unlink()
+    (dump / "shard.1of1.json").unlink()
+    (dump / ".codes.ark.4242.tmp").write_bytes(b"a \0BFM half a rec")
+    run(tmp_path, singles)
+    assert {path.name for path in dump.iterdir()} == before and len(content(dump, "codes")) == 5
+
+
+def test_back_to_an_earlier_codec_with_another_number_of_jobs(tmp_path, codec, singles):
+    dump = tmp_path / "dump" / "train_sources"
+    infos = [CodecInfo("toy", name, RATE, RATE / HOP, HOP, LEVELS, SIZE) for name in ("f1", "f2")]
+    for info, jobs in zip([*infos, infos[0]], (1, 2, 1), strict=True):
+        write_codec_info(tmp_path / "codec", info)
+        before = len(codec.encoded)
+        for job in range(1, jobs + 1):
+            run(tmp_path, singles, "--job", f"{job}/{jobs}")
+        assert len(codec.encoded) > before and read_codec_info(dump) == info
+        parts = {"codes.ark"} if jobs == 1 else {"codes.1.ark", "codes.2.ark"}
+        assert {path.name for path in dump.glob("*.ark")} == parts and len(content(dump, "codes")) == 5
+
+
 def break_file(path: str, fault: str) -> str:
     """Spoil one audio file; a word of the reason that must be given."""
     wave, _ = audio.read_audio(path)

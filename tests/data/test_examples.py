@@ -217,6 +217,17 @@ def test_dynamic_crop_is_one_span_of_wave_and_codes(sources):
     assert len(starts) > 5
 
 
+def test_dynamic_crop_is_ordered_by_what_it_holds(sources):
+    dataset = dynamic(sources, max_frames=12)
+    firsts = 0
+    for index in range(24):
+        item = dataset[index]
+        onsets = [mixing.onset(wave, RATE) for wave in item["sources"]]
+        assert onsets == sorted(onsets)
+        firsts += item["id"].split("+")[0].endswith("1")
+    assert firsts > 3  # crops that begin after the silent start
+
+
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     if not (a.any() and b.any()):
         return 1.0
