@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,12 @@ from codecsep.train.trainer import Trainer
 
 @dataclass
 class Config:
-    """`noise` draws from python's, numpy's and torch's generators; `explode_at`: calls of `loss` that give NaN."""
+    """`noise` draws from python's, numpy's and torch's generators; `pause`: seconds that a training batch takes;
+    `explode_at`: calls of `loss` that give NaN."""
 
     width: int = 8
     noise: float = 0.0
+    pause: float = 0.0
     explode_at: list[int] = field(default_factory=list)
 
 
@@ -43,6 +46,7 @@ class Model(nn.Module):
         if self.training:
             self.steps += 1
             self.calls += 1
+            time.sleep(self.config.pause)
             noise = self.config.noise * (torch.rand(()) + random.random() + float(np.random.rand()))
         error = self.decoder(torch.tanh(self.encoder(wav + noise))) - wav
         loss = (error**2).mean()

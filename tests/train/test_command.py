@@ -1,0 +1,178 @@
+"""`bin/train` as it is run: in a process of its own, with signals, kills, and two processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import train_toys
+import yaml
+from safetensors.torch import load_file
+
+from codecsep import config
+from codecsep.bin import train as command
+from codecsep.data import audio
+from codecsep.data.datadir import write_table
+from codecsep.train import checkpoint, distributed
+
+ROOT = Path(__file__).parents[2]
+ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+SETTINGS = {
+    "model": "toy",
+    "network": {"noise": 0.1},
+    "data": {"train": "crops", "valid": "crops", "crop_seconds": 0.1, "epoch_size": 30, "valid_size": 8},
+    "batch": {"max_frames": 20, "max_examples": 4},
+    "optim": {"lr": 0.02},
+    "train": {"max_steps": 12, "valid_interval": 4, "log_interval": 4, "tensorboard": False},
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A recipe directory with a small training; its sources are three short noises."""
+    train_toys.register()
+    (tmp_path / "data" / "s").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for key in "abc":
+        audio.write_audio(tmp_path / f"{key}.wav", 0.1 * random.standard_normal(800), 1000)
+    write_table(tmp_path / "data" / "s" / "wav.scp", {key: f"{key}.wav" for key in "abc"})
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(SETTINGS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command.StopFlag, "install", lambda self: self)
+    return tmp_path
+
+
+def arguments(out, *more):
+    data = ["--train", "data/s", "--valid", "data/s"]
+    return ["--config", "c.yaml", "--out", out, *data, *more]
+
+
+def start(out, *more, **env):
+    script = [sys.executable, str(ROOT / "tests" / "train" / "train_toys.py")]
+    return subprocess.Popen([*script, *arguments(out, *more)], stderr=subprocess.PIPE, text=True, env=ENV | env)
+
+
+def test_train_then_already_trained_then_decode(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    assert {"best.safetensors", "config.yaml", "history.tsv", "train.log"} <= {p.name for p in Path("exp/a").iterdir()}
+    capsys.readouterr()
+    assert command.main(arguments("exp/a")) == 0
+    assert capsys.readouterr().err == "codecsep-train: exp/a is already trained (12 steps)\n"
+    module, model = checkpoint.load_network(Path("exp/a"))
+    assert isinstance(model, module.Model) and not model.training
+    stored = load_file("exp/a/best.safetensors")
+    assert model.encoder.weight.tolist() == stored["encoder.weight"].tolist()
+
+
+def test_changed_settings_are_refused_with_the_keys(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    capsys.readouterr()
+    assert command.main(arguments("exp/a", "--optim.lr", "0.5", "--network.width", "9")) == 2
+    said = capsys.readouterr().err
+    assert "optim.lr: 0.02 -> 0.5" in said and "network.width: 8 -> 9" in said and said.count("\n") == 1
+    assert command.main(arguments("exp/a", "--train.log_interval", "2", "--train.max_steps", "14")) == 0
+    assert "done at step 14" in Path("exp/a/train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--optim.lrr", "1"], "unknown key 'optim.lrr' (nearest: 'optim.lr')"),
+        (["--network.widht", "1"], "unknown key 'network.widht' (nearest: 'network.width')"),
+        (["--model", "nothing"], "unknown model 'nothing'"),
+        (["--train", "data/none"], "run --stage 0"),
+        (["--train.average", "9"], "train.average 9 is over train.keep_best 3"),
+        (["--freeze", "[enc]"], "freeze: the network has no part 'enc'; it has encoder, decoder"),
+        (["--init", "exp/x"], "--init needs the key `init`"),
+        (["--init", "[{}]", "--data.train", "nowhere"], "data.train"),
+        (["--batch.max_frames", "2"], "has 5 frames, over batch.max_frames = 2"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(place, capsys, more, said):
+    assert command.main(arguments("exp/a", *more)) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert said in printed[-1] and printed[-1].startswith("codecsep-train: ")
+
+
+def test_initialised_from_another_experiment(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    both = yaml.safe_dump(SETTINGS | {"init": [{"source": "encoder", "target": "encoder"}], "freeze": ["encoder"]})
+    Path("c.yaml").write_text(both)
+    assert command.main(arguments("exp/b")) == 2
+    assert "the entry for 'encoder' has no file" in capsys.readouterr().err
+    assert command.main(arguments("exp/c", "--init", "exp/a")) == 0
+    one, two = (load_file(f"exp/{name}/best.safetensors")["encoder.weight"] for name in "ac")
+    assert one.tolist() == two.tolist()
+
+
+def test_a_second_training_in_the_same_directory_is_refused(place, capsys):
+    settings = config.load_model_config(train_toys.TrainConfig, Path("c.yaml"))
+    lock = command.open_experiment(Path("exp/a"), settings)
+    Path("exp/a/config.yaml").unlink()
+    assert command.main(arguments("exp/a")) == 2
+    assert f"exp/a is in use by process {os.getpid()}" in capsys.readouterr().err
+    lock.close()
+    assert command.main(arguments("exp/a")) == 0
+
+
+def test_load_network_says_what_is_missing(place):
+    with pytest.raises(checkpoint.CheckpointError, match="train it first"):
+        checkpoint.load_network(Path("exp/none"))
+
+
+def test_signals_save_and_the_same_command_ends_with_the_same_result(place):
+    more = ["--train.max_steps", "60", "--train.valid_interval", "50", "--train.log_interval", "1"]
+    more += ["--network.pause", "0.02"]
+    for number, line in ((signal.SIGTERM, "step 5/"), (signal.SIGUSR1, "step 25/")):
+        process = start("exp/a", *more)
+        _wait_for(Path("exp/a/train.log"), line)
+        process.send_signal(number)
+        assert process.wait(20) == 85, process.stderr.read()
+    assert Path("exp/a/train.log").read_text().count("state saved") == 2
+    assert command.main(arguments("exp/a", *more)) == 0
+    assert command.main(arguments("exp/whole", *more)) == 0
+    for name in ("best.safetensors", "history.tsv"):
+        assert Path("exp/a", name).read_bytes() == Path("exp/whole", name).read_bytes()
+
+
+def _wait_for(path, text, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if path.is_file() and text in path.read_text():
+            return
+        time.sleep(0.01)
+    raise TimeoutError(f"{text!r} did not appear in {path}")
+
+
+def test_two_processes_give_the_curve_of_one_with_accumulation(place):
+    """gloo on the CPU. In one process `accum: 2` sees the same batches as two ranks; noise would differ by rank."""
+    more = ["--network.noise", "0", "--train.max_steps", "8"]
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000)}
+    processes = [start("exp/two", *more, RANK=str(rank), **world) for rank in (0, 1)]
+    for process in processes:
+        assert process.wait(60) == 0, process.stderr.read()
+    assert command.main(arguments("exp/one", *more, "--train.accum", "2")) == 0
+    rows = [Path(f"exp/{name}/history.tsv").read_text().splitlines() for name in ("one", "two")]
+    assert rows[0][0] == rows[1][0] and len(rows[0]) == len(rows[1]) == 3
+    for one, two in zip(rows[0][1:], rows[1][1:], strict=True):
+        np.testing.assert_allclose([float(x) for x in one.split()], [float(x) for x in two.split()], rtol=1e-4)
+    weights = [load_file(f"exp/{name}/best.safetensors") for name in ("one", "two")]
+    np.testing.assert_allclose(weights[0]["encoder.weight"], weights[1]["encoder.weight"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, (0, 1, 0)),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, (3, 4, 1)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}, (2, 4, 0)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (0, 1, 0)),  # a batch script, not a step of srun
+    ],
+)
+def test_the_world_is_read_from_torchrun_or_slurm(env, expected):
+    world = distributed.from_environment(env)
+    assert (world.rank, world.size, world.local_rank) == expected
