@@ -41,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--window", type=float, help="seconds; longer recordings are cut (files: 8, --data: not cut unless given)"
     )
     parser.add_argument("--overlap", type=float, default=FILE_OVERLAP_SECONDS, help="seconds shared by windows (2)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (auto: a GPU where there is one)")
     group = parser.add_argument_group("decoding options (they override --config)")
     for field in dataclasses.fields(DecodeOptions):
         group.add_argument(f"--{field.name}", metavar="X", help=f"default {field.default}")

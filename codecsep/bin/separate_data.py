@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codecsep.bin.separation import Separated, System, Window
+from codecsep.bin.separation import Separated, System, Window, load_system
 from codecsep.codecs import base as codecs
 from codecsep.data import atomic, audio, datadir
 from codecsep.decode.options import DecodeOptions
-from codecsep.models import base as models_base
 
 COLUMNS = (
-    "id", "num_speakers", "frames", "missing_eos", "loop_blocks", "bound_hits", "attenuation", "seconds",
+    "id", "num_speakers", "frames", "eos_missing", "loop_blocks", "bound_hits", "attenuation", "seconds",
     "decode_seconds", "rtf",
 )  # fmt: skip
 LEVEL = "estimates of a mixture are scaled by one factor so that their sum has the RMS of the mixture"
@@ -43,7 +42,7 @@ def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, opt
         print(f"{args.out}: already decoded ({len(mixtures)} mixtures)", file=sys.stderr)
         return 0
     forget(args.out)
-    system = System(models_base.load_separator(models), codecs.load(codec), options, window, args.batch_size)
+    system = load_system(models, codec, options, window, args.batch_size, args.device)
     with atomic.replacing_dir(args.out / "wav") as beside:
         rows = list(decode_all(system, mixtures, args.batch_size, beside))
     write_tables(args.out, {row["id"]: row for row in rows})
@@ -111,7 +110,7 @@ def row_of(key: str, result: Separated, seconds: float, rtf: float) -> Row:
         "id": key,
         "num_speakers": len(result.estimates),
         "frames": ",".join(map(str, result.frames)),
-        "missing_eos": result.missing_eos,
+        "eos_missing": result.eos_missing,
         "loop_blocks": result.loop_blocks,
         "bound_hits": result.bound_hits,
         "attenuation": f"{result.attenuation:.4f}",
@@ -135,7 +134,7 @@ def write_summary(out: Path, rows: list[Row], inputs: dict[str, Any]) -> None:
     """decode.json, the sign that the directory is complete."""
     seconds = sum(float(row["seconds"]) for row in rows)
     spent = sum(float(row["decode_seconds"]) for row in rows)
-    counts = {name: sum(row[name] for row in rows) for name in ("missing_eos", "loop_blocks", "bound_hits")}
+    counts = {name: sum(row[name] for row in rows) for name in ("eos_missing", "loop_blocks", "bound_hits")}
     summary = {
         "inputs": inputs,
         "seed": inputs["options"]["seed"],

@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from codecsep.bin.separation import Separated, System, Window
-from codecsep.codecs import base as codecs
+from codecsep.bin.separation import Separated, Window, load_system
 from codecsep.data import audio
 from codecsep.decode.options import DecodeOptions
-from codecsep.models import base as models_base
 
 
 class RecordingError(ValueError):
@@ -25,13 +23,8 @@ def separate_files(args: argparse.Namespace, models: list[Path], codec: Path, op
     """Separate `args.recordings` into `args.out`; the exit status. All files are read before anything is written."""
     check_names(args.recordings)
     recordings = [(path, *read_mono(path)) for path in args.recordings]
-    system = System(
-        models_base.load_separator(models),
-        codecs.load(codec),
-        options,
-        Window(args.window, args.overlap),
-        args.batch_size,
-    )
+    window = Window(args.window, args.overlap)
+    system = load_system(models, codec, options, window, args.batch_size, args.device)
     for path, samples, rate in recordings:
         (result,) = system([(samples, rate)], [path.stem])
         written = list(write(result, args.out, path.stem, rate))
@@ -68,7 +61,7 @@ def write(result: Separated, out: Path, stem: str, rate: int) -> Iterator[Path]:
 
 def report(path: Path, result: Separated) -> None:
     """Say on stderr what a listener should know."""
-    if result.missing_eos:
+    if result.eos_missing:
         print(f"{path}: the decoder was cut before it had ended; the last speaker may lack its end", file=sys.stderr)
     if result.attenuation < 1.0:
         print(f"{path}: estimates are scaled by {result.attenuation:.3f} to stay within full scale", file=sys.stderr)

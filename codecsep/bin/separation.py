@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from codecsep.codecs import base as codecs
 from codecsep.codecs.base import Codec
 from codecsep.data import audio
 from codecsep.decode.options import DecodeOptions
+from codecsep.models import base as models_base
 from codecsep.models.base import Separator
 from codecsep.signal import stitch
 from codecsep.tokens.padding import pad_sequences
+from codecsep.train import checkpoint
 
 SHORTEST_SECONDS = 0.1  # shorter mixtures are padded for the network: its front end needs a few frames
 
@@ -54,7 +58,7 @@ class Separated:
 
     estimates: np.ndarray
     frames: list[int]  # codec frames per speaker, each window's speakers one after the other
-    missing_eos: int = 0
+    eos_missing: int = 0
     loop_blocks: int = 0
     bound_hits: int = 0
     attenuation: float = 1.0
@@ -138,6 +142,28 @@ class System:
         return waves
 
 
+def load_separator(exp_dirs: Sequence[Path], device: str) -> Separator:
+    """The separator of one or more experiments of one model.
+
+    Raises SeparationError, ModelError, CheckpointError, ConfigError.
+    """
+    modules, networks = zip(*(checkpoint.load_network(path) for path in exp_dirs), strict=True)
+    names = sorted({module.__name__.rpartition(".")[2] for module in modules})
+    if len(names) > 1:
+        raise SeparationError(f"--models are of different kinds: {', '.join(names)}; decode them one after the other")
+    return models_base.join(modules[0], [network.to(device) for network in networks])
+
+
+def load_system(
+    exp_dirs: Sequence[Path], codec: Path, options: DecodeOptions, window: Window, batch_size: int, device: str
+) -> System:
+    """Load networks and codec; device is "cpu", "cuda", ... or "auto": a GPU where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    separator = load_separator(exp_dirs, device)
+    return System(separator, codecs.load(codec, device), options, window, batch_size, device)
+
+
 def fit(samples: np.ndarray, length: int) -> np.ndarray:
     """Cut [.., L] or pad it with zeros at the end to exactly `length` samples."""
     kept = samples[..., :length]
@@ -173,7 +199,7 @@ def _level(
     if not waves:
         raise SeparationError(f"{name}: the model gave no speaker")
     estimates = match_level(np.stack([fit(wave, len(piece)) for wave in waves]), piece)
-    counts = {key: int(stats.get(key, 0)) for key in ("missing_eos", "loop_blocks", "bound_hits")}
+    counts = {key: int(stats.get(key, 0)) for key in ("eos_missing", "loop_blocks", "bound_hits")}
     return Separated(estimates, [matrix.shape[1] for matrix in codes], **counts)
 
 
@@ -191,7 +217,7 @@ def _join(
     return Separated(
         levelled * np.float32(attenuation),
         [frames for window in windows for frames in window.frames],
-        sum(window.missing_eos for window in windows),
+        sum(window.eos_missing for window in windows),
         sum(window.loop_blocks for window in windows),
         sum(window.bound_hits for window in windows),
         attenuation,

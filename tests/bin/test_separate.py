@@ -8,7 +8,6 @@ from toy_system import RATE, ToyCodec, ToySeparator, make_experiment, tones
 from codecsep.bin import cli, separate, separation
 from codecsep.codecs import base as codecs
 from codecsep.data import audio, datadir
-from codecsep.models import base as models_base
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def system(monkeypatch, tmp_path):
     """A working directory with exp/{ar,nar,codec}; loading them gives the toys."""
     separator = ToySeparator()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models_base, "load_separator", lambda paths, *rest: separator, raising=False)
+    monkeypatch.setattr(separation, "load_separator", lambda paths, device: separator)
     monkeypatch.setattr(codecs, "load", lambda path, *rest: ToyCodec())
     make_experiment(tmp_path / "exp")
     return separator
@@ -188,7 +187,7 @@ def test_a_data_directory(system):
     head, *rows = [line.split("\t") for line in datadir.Path("out/decode.tsv").read_text().splitlines()]
     row = dict(zip(head, rows[1], strict=True))
     assert row["id"] == "utt_b" and row["num_speakers"] == "2" and row["frames"] == "16,16"
-    assert row["loop_blocks"] == "3" and row["missing_eos"] == "0" and row["seconds"] == "0.3100"
+    assert row["loop_blocks"] == "3" and row["eos_missing"] == "0" and row["seconds"] == "0.3100"
     summary = json.loads(datadir.Path("out/decode.json").read_text())
     assert summary["seed"] == 1 and summary["num_mixtures"] == 4 and summary["loop_blocks"] == 12
     assert set(summary["inputs"]["models"]) == {"exp/ar", "exp/nar"} and summary["rtf"] > 0
@@ -249,8 +248,8 @@ def test_codes_of_another_codec_are_refused(system, capsys):
 
     def shifted(*given):
         found = plain(*given)
-        for separation in found:
-            separation.codes = [codes + 190 for codes in separation.codes]
+        for result in found:
+            result.codes = [codes + 190 for codes in result.codes]
         return found
 
     system.separate = shifted

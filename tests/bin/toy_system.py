@@ -33,7 +33,7 @@ class ToySeparator:
             codes.append(torch.tensor(np.stack([loud, np.full_like(loud, which)]), dtype=torch.int64))
         start = int(key.partition("@")[2] or 0)
         swapped = (start // (6 * RATE)) % 2
-        return SimpleNamespace(codes=codes[::-1] if swapped else codes, stats={"loop_blocks": 3.0, "missing_eos": 0})
+        return SimpleNamespace(codes=codes[::-1] if swapped else codes, stats={"loop_blocks": 3.0, "eos_missing": 0})
 
 
 class ToyCodec:

@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import ChainStep, TableStep, random_chain, random_table
 
-from codecsep.decode.autoregressive import DecodeError, decode
+from codecsep.decode.autoregressive import decode
 from codecsep.decode.noise import GumbelNoise
 from codecsep.decode.options import DecodeOptions
+from codecsep.decode.step import DecodeError
 from codecsep.tokens import sot
 from codecsep.tokens.vocab import Vocab
 
@@ -149,7 +150,6 @@ def test_no_rows():
         ({"max_frames": torch.tensor([3])}, r"max_frames has shape \[1\]"),
         ({"max_frames": torch.tensor([3, 0])}, "bound of 0 frames"),
         ({"keys": ["a"]}, "1 keys for 2 rows"),
-        ({"options": DecodeOptions(strategy="beam")}, "beam.decode does beam"),
     ],
 )
 def test_bad_arguments(more, words):

@@ -163,3 +163,12 @@ def test_filters_are_pure():
 def test_loop_period_zero_switches_the_rule_off():
     assert "loop" not in rules(DecodeOptions(loop_period=0), VOCAB)
     assert "loop" in rules(DecodeOptions(), VOCAB)
+
+
+def test_history_counts_runs_within_a_speaker_only():
+    history = history_of([SOS, 0, 1, SC, 0, 1, 0, 1, 1], max_period=4)
+    assert history.runs.tolist() == [[1, 0, 1, 0]] and history.frames.tolist() == [5]
+    assert history_of([SOS, 0, 1, SC, 0, 1], max_period=4).runs.tolist() == [
+        [0, 0, 0, 0]
+    ]  # three back is the other one
+    assert history_of([SOS, 0, 1, 0, 1], max_period=4).runs.tolist() == [[0, 2, 0, 0]]

@@ -20,8 +20,6 @@ class TableStep:
     def keep(self, rows):
         self.table = self.table[rows]
 
-    reorder = keep
-
 
 class ChainStep:
     """A Markov chain with a matrix of its own per row: logits [V] depend on the row and the last token."""
@@ -34,8 +32,6 @@ class ChainStep:
 
     def keep(self, rows):
         self.matrices = self.matrices[rows]
-
-    reorder = keep
 
 
 def random_chain(batch, vocab: Vocab, seed=0, scale=2.0):
