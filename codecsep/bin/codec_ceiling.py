@@ -63,3 +63,11 @@ def resynthesise(coder: base.Codec, signals: list[np.ndarray], rate: int) -> lis
         audio.resample(row[: len(x)], coder.info.sample_rate, rate) for row, x in zip(decoded, inputs, strict=True)
     ]
     return [np.pad(y[: x.size], (0, max(0, x.size - y.size))) for x, y in zip(signals, outputs, strict=True)]
+
+
+@torch.inference_mode()
+def level_zero(coder: base.Codec, samples: np.ndarray, rate: int) -> np.ndarray:
+    """Level-0 tokens [T] of one signal [L] at `rate`."""
+    wav = torch.from_numpy(audio.resample(samples, rate, coder.info.sample_rate))[None]
+    codes, frames = coder.encode(wav, torch.tensor([wav.shape[1]]))
+    return codes[0, 0, : int(frames[0])].numpy()
