@@ -55,7 +55,7 @@ if at 1 "train the codec and export its weights"; then
     ${cuda_cmd} --gpu "${ngpu}" "${trained}/log/train.log" \
         "${launch[@]}" -m codecsep.bin.train --config "${conf}" --out "${trained}" \
             --train "${data}/train_sources" --valid "${data}/dev_sources" ${train_args}
-    "${python}" -m codecsep.bin.get_codec --from "${trained}" --out "${weights}"
+    "${python}" -m codecsep.bin.get_codec --from "${trained}" --data "${data}/dev_sources" --out "${weights}"
 fi
 
 for number in 2 3 4 5 6; do

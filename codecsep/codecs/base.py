@@ -1,0 +1,85 @@
+"""The contract of a codec, and loading one from its directory.
+
+A codec directory holds `codec.json` (`data.ark.CodecInfo`: name, fingerprint, rates, sizes, delay), `config.yaml` (the
+`Config` of `codecs/<name>.py`) and `<name>.safetensors` (weights).  `codecs/<name>.py` offers `Config`, `build`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from codecsep import config
+from codecsep.data.ark import CodecInfo, read_codec_info
+
+
+class CodecError(ValueError):
+    """A codec directory that cannot be used; the message names the file and the stage that repairs it."""
+
+
+class Codec(Protocol):
+    """wav <-> codes.  `info` carries rates and sizes.  Codes are [B, K, T] int64, waveforms [B, L] float32."""
+
+    info: CodecInfo
+
+    def num_frames(self, num_samples: int) -> int: ...
+
+    def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor: ...
+
+
+def load(directory: str | Path, device: str = "cpu") -> Codec:
+    """The codec in `directory`, in evaluation mode.
+
+    Raises CodecError when files are missing, the name is unknown or the weights are not those of `codec.json`.
+    """
+    directory = Path(directory)
+    if not (directory / "codec.json").is_file():
+        raise CodecError(f"{directory}/codec.json is missing; run --stage 1 first")
+    info = read_codec_info(directory)
+    weights = directory / f"{info.name}.safetensors"
+    check_fingerprint(weights, info.fingerprint)
+    codec = codec_module(info.name).build(directory / "config.yaml", weights, info)
+    return codec.to(device).eval()
+
+
+def codec_module(name: str):
+    """codecs/<name>.py; an unknown name is answered with the list of files."""
+    folder = Path(__file__).parent
+    names = sorted(p.stem for p in folder.glob("*.py") if hasattr_build(p))
+    if name not in names:
+        raise CodecError(f"no codec named '{name}'; codecs/ holds: {', '.join(names)}")
+    return importlib.import_module(f"codecsep.codecs.{name}")
+
+
+def hasattr_build(path: Path) -> bool:
+    """Does this file define a codec (a function `build`)?  Read as text: nothing is imported for a listing."""
+    return "\ndef build(" in path.read_text(encoding="utf-8")
+
+
+def check_fingerprint(weights: Path, wanted: str) -> None:
+    """Raise CodecError unless the file's SHA-256 is `wanted`."""
+    if not weights.is_file():
+        raise CodecError(f"{weights} is missing; run --stage 1 first")
+    found = file_sha256(weights)
+    if found != wanted:
+        raise CodecError(f"{weights}: SHA-256 is {found}, codec.json says {wanted}; run --stage 1 again")
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+
+def read_config(path: Path, cls: type):
+    """The codec's typed config, with the stage to run when it is missing."""
+    if not path.is_file():
+        raise CodecError(f"{path} is missing; run --stage 1 first")
+    return config.load(cls, path)

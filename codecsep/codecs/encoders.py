@@ -1,0 +1,48 @@
+"""Mixture encoders by name, with their layers fused into one memory.
+
+SLM-SS (section 2.2) fuses all hidden layers of WavLM by one linear layer and normalises the result; here that is one
+trained weight per layer (a linear layer from num_states to 1, no softmax) followed by layer norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from codecsep.codecs import fbank, wavlm
+from codecsep.tokens.padding import length_mask
+
+KINDS = {"fbank": fbank, "wavlm": wavlm}
+
+
+@dataclass
+class EncoderConfig:
+    """`kind` names a file of codecs/ (fbank or wavlm); only that part's config is used."""
+
+    kind: str = "wavlm"
+    fbank: fbank.Config = field(default_factory=fbank.Config)
+    wavlm: wavlm.Config = field(default_factory=wavlm.Config)
+
+
+class FusedEncoder(nn.Module):
+    """wav -> memory for cross-attention or for a classifier.  Raises ValueError on an unknown kind."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        if config.kind not in KINDS:
+            raise ValueError(f"network.encoder.kind is '{config.kind}'; allowed: {', '.join(KINDS)}")
+        self.network = KINDS[config.kind].Encoder(getattr(config, config.kind))
+        self.fusion = nn.Linear(self.network.num_states, 1, bias=False)
+        nn.init.constant_(self.fusion.weight, 1.0 / self.network.num_states)
+        self.norm = nn.LayerNorm(self.width)
+
+    @property
+    def width(self) -> int:
+        return self.network.width
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L], lengths [B] samples -> (memory [B, T, width], valid [B, T] bool)."""
+        states, frame_lengths = self.network(wav, lengths)
+        memory = self.norm(self.fusion(states.movedim(0, -1))[..., 0])
+        return memory, length_mask(frame_lengths, memory.shape[1])

@@ -1,0 +1,164 @@
+"""The project's own small codec: 16 kHz, 50 frames a second, 8 residual codebooks of 512 (3.6 kbit/s).
+
+No package registry ships weights of a neural codec, so the mini recipes bring one of their own, trained from scratch by
+`egs/prompts2mix/codec`.  The design is spectral in and out (after Vocos, Siuzdak 2023), because a network at frame rate
+costs an order of magnitude less on a CPU than a convolutional codec that works on samples:
+
+    wav -> level -> STFT (compressed real and imaginary, log magnitude) -> ConvNeXt -> RVQ -> ConvNeXt (50 Hz)
+        -> two frames for one -> ConvNeXt (100 Hz) -> magnitude and phase -> inverse STFT -> wav
+
+The level of the input is normalised inside, so that a source has the same codes at any gain; `decode` returns speech at
+the codec's own level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from codecsep.codecs.base import CodecError, read_config
+from codecsep.data.ark import CodecInfo
+from codecsep.nn.convnext import ConvNeXtStack
+from codecsep.nn.quantize import QuantizeConfig, ResidualQuantizer
+from codecsep.signal.stft import num_frames, same_istft, same_stft
+from codecsep.tokens.padding import length_mask
+
+
+@dataclass
+class Config:
+    """Sizes of the mini codec.  `level`: root mean square to which active speech is normalised."""
+
+    sample_rate: int = 16000
+    hop: int = 320
+    analysis_size: int = 640
+    synthesis_size: int = 640
+    width: int = 256
+    expansion: int = 3
+    kernel: int = 7
+    encoder_blocks: int = 3
+    decoder_blocks: int = 4
+    synthesis_blocks: int = 3
+    compression: float = 0.3
+    level: float = 0.06
+    quantizer: QuantizeConfig = field(default_factory=QuantizeConfig)
+
+
+def active_level(wav: Tensor, lengths: Tensor, hop: int = 320, floor: float = 1e-3) -> Tensor:
+    """Root mean square over the active hops (energy above `floor` of the loudest hop).  [B, L], [B] -> [B].
+
+    Gating makes the level of a prompt independent of the silence around it; at least 1e-5, so silence stays silent.
+    """
+    size = num_frames(wav.shape[1], hop)
+    padded = nn.functional.pad(wav, (0, size * hop - wav.shape[1]))
+    padded = padded * length_mask(lengths, padded.shape[1])
+    energy = (padded.reshape(len(wav), size, hop) ** 2).mean(-1)
+    active = (energy > floor * energy.amax(1, keepdim=True)).to(energy)
+    return ((energy * active).sum(1) / active.sum(1).clamp_min(1)).sqrt().clamp_min(1e-5)
+
+
+class Network(nn.Module):
+    """Encoder, residual quantiser and decoder of the mini codec."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        width, bins = config.width, config.analysis_size // 2 + 1
+        self.analysis = nn.Linear(3 * bins, width)
+        self.encoder = ConvNeXtStack(config.encoder_blocks, width, config.kernel, config.expansion)
+        self.to_latent = nn.Linear(width, config.quantizer.width)
+        self.quantizer = ResidualQuantizer(config.quantizer)
+        self.from_latent = nn.Linear(config.quantizer.width, width)
+        self.decoder = ConvNeXtStack(config.decoder_blocks, width, config.kernel, config.expansion)
+        self.split = nn.Linear(width, 2 * width)
+        self.synthesis = ConvNeXtStack(config.synthesis_blocks, width, config.kernel, config.expansion)
+        self.head = nn.Linear(width, config.synthesis_size + 2)
+
+    def normalise(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """Bring active speech to the codec's level and zero what lies beyond each row's length.  [B, L] -> [B, L]."""
+        gain = self.config.level / active_level(wav, lengths, self.config.hop)
+        return wav * gain.clamp_max(1e3)[:, None] * length_mask(lengths, wav.shape[1])
+
+    def latents(self, wav: Tensor, valid: Tensor) -> Tensor:
+        """Normalised wav [B, L], valid frames [B, T] -> continuous latents [B, T, quantizer.width] of unit variance.
+
+        Without the fixed variance the commitment loss shrinks the latents to nothing within a hundred steps.
+        """
+        spectrum = same_stft(wav, self.config.analysis_size, self.config.hop).transpose(1, 2)
+        size = spectrum.abs().clamp_min(1e-5)
+        compressed = torch.view_as_real(spectrum * size ** (self.config.compression - 1)).flatten(2)
+        features = torch.cat([compressed, size.clamp_min(1e-3).log()], -1)
+        mask = valid[..., None].to(wav)
+        latents = self.to_latent(self.encoder(self.analysis(features), mask))
+        return nn.functional.layer_norm(latents, latents.shape[-1:])
+
+    def synthesise(self, latents: Tensor, valid: Tensor) -> Tensor:
+        """Quantised latents [B, T, quantizer.width], valid [B, T] -> wav [B, T * hop]."""
+        mask = valid[..., None].to(latents)
+        hidden = self.split(self.decoder(self.from_latent(latents), mask))
+        hidden = hidden.reshape(len(hidden), -1, self.config.width)
+        hidden = self.synthesis(hidden, mask.repeat_interleave(2, 1))
+        log_size, phase = self.head(hidden).transpose(1, 2).chunk(2, 1)
+        spectrum = torch.polar(log_size.clamp_max(6.0).exp(), phase) * mask.repeat_interleave(2, 1).transpose(1, 2)
+        return same_istft(spectrum, self.config.synthesis_size, self.config.hop // 2)
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Training pass: normalised wav [B, L] -> (reconstruction [B, T * hop], commitment loss)."""
+        valid = length_mask(-(-lengths // self.config.hop), num_frames(wav.shape[1], self.config.hop))
+        quantised, commitment = self.quantizer(self.latents(wav, valid), valid)
+        return self.synthesise(quantised, valid), commitment
+
+
+class MiniCodec(nn.Module):
+    """The trained network behind the contract of `codecs/base.py`."""
+
+    def __init__(self, network: Network, info: CodecInfo):
+        super().__init__()
+        self.network = network
+        self.info = info
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a signal: ceil(num_samples / hop)."""
+        return num_frames(num_samples, self.network.config.hop)
+
+    @torch.inference_mode()
+    def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L] float32 at 16 kHz, lengths [B] samples -> (codes [B, 8, T] int64, frame_lengths [B]).
+
+        Raises CodecError on an empty row: a signal of no samples has no codes.
+        """
+        if int(lengths.min()) < 1:
+            raise CodecError("a signal of 0 samples cannot be encoded; remove it from wav.scp")
+        frame_lengths = -(-lengths // self.network.config.hop)
+        valid = length_mask(frame_lengths, num_frames(wav.shape[1], self.network.config.hop))
+        latents = self.network.latents(self.network.normalise(wav, lengths), valid)
+        codes = self.network.quantizer.encode(latents)
+        return codes * valid[:, None], frame_lengths
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:
+        """codes [B, k, T] with 1 <= k <= 8 levels, frame_lengths [B] -> wav [B, T * 320], zero after each row."""
+        if codes.shape[2] == 0:
+            return codes.new_zeros(len(codes), 0, dtype=torch.float32)
+        valid = length_mask(frame_lengths, codes.shape[2])
+        wav = self.network.synthesise(self.network.quantizer.embed(codes), valid)
+        return wav * length_mask(frame_lengths * self.network.config.hop, wav.shape[1])
+
+
+def build(config_path: Path, weights: Path, info: CodecInfo) -> MiniCodec:
+    """The mini codec from its config and weights (stored as float16, computed in float32), keys strict."""
+    network = Network(read_config(config_path, Config))
+    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    missing = [name for name in missing if name not in training_state(network)]
+    if missing or unexpected:
+        raise CodecError(f"{weights}: missing {missing[:3]}, unexpected {unexpected[:3]}; run --stage 1 again")
+    return MiniCodec(network, info)
+
+
+def training_state(network: Network) -> set[str]:
+    """Names of buffers that only training needs (moving counts of the codebooks); they are not exported."""
+    return {name for name in network.state_dict() if name.rsplit(".", 1)[-1] in ("counts", "sums", "started")}

@@ -1,0 +1,71 @@
+"""The contract of a model, and finding one by its file's name.
+
+`models/<name>.py` offers `Config` (a dataclass) and `Model(config)`, an `nn.Module` with
+
+    fields                what to read per utterance: "mixture", "codes", "sequence", ...
+    sequence(example)     [K, S] ids that stage 3 stores, or None when the network needs none
+    collate(examples)     list of examples -> batch of tensors
+    loss(batch)           (scalar, {part: float})
+    separate(mixtures, options, keys)   one `Separation` per mixture
+
+The trainer, the decoding stage and the contract tests know nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from codecsep.decode.options import DecodeOptions
+
+
+class ModelError(ValueError):
+    """A model name or a set of experiments that cannot be used; the message says what is allowed."""
+
+
+@dataclass
+class Separation:
+    """Codes of each speaker found in one mixture (int64 [K, T_j], any number of speakers), and what was counted."""
+
+    codes: list[Tensor]
+    stats: dict[str, float] = field(default_factory=dict)
+
+
+class Separator(Protocol):
+    """Anything that separates mixtures (float32 [L] at the codec's rate) into codes."""
+
+    def separate(
+        self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]
+    ) -> list[Separation]: ...
+
+
+def names() -> list[str]:
+    """The models that exist: files of this folder that define a `Model`."""
+    folder = Path(__file__).parent
+    return sorted(p.stem for p in folder.glob("*.py") if "\nclass Model(" in p.read_text(encoding="utf-8"))
+
+
+def load(name: str) -> ModuleType:
+    """models/<name>.py.  Raises ModelError naming the files that exist."""
+    if name not in names():
+        raise ModelError(f"no model named '{name}'; models/ holds: {', '.join(names())}")
+    return importlib.import_module(f"codecsep.models.{name}")
+
+
+def join(module: ModuleType, models: Sequence) -> Separator:
+    """One separator from the trained models of `module`, which offers `join` when it needs several (slm_ss: ar, nar).
+
+    Raises ModelError when one model was wanted and several were given.
+    """
+    if hasattr(module, "join"):
+        return module.join(models)
+    if len(models) != 1:
+        raise ModelError(f"{module.__name__.rsplit('.', 1)[-1]} separates with one experiment, got {len(models)}")
+    return models[0]

@@ -1,0 +1,126 @@
+"""The simple token baseline: a frame-synchronous classifier trained with permutation invariance.
+
+After the Libri2Mix recipe of DASB (Mousavi et al. 2024, papers.md part 11): an encoder, a linear layer to the codes of
+all speakers and all levels at once, cross-entropy under the best of the N! permutations, one per utterance.  No level
+knows the others and no frame knows its neighbours' choice: what a language model adds is measured against this.
+
+Departures: the input is the mixture's spectrum (DASB's "continuous" variant) and not its codes; one extra class,
+"absent", marks the frames where a speaker has already ended, so that speakers may differ in length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codecsep.codecs import encoders
+from codecsep.codecs.encoders import EncoderConfig
+from codecsep.decode.options import DecodeOptions
+from codecsep.models.base import Separation
+from codecsep.signal.permute import pit_loss
+from codecsep.tokens.padding import pad_sequences
+from codecsep.tokens.vocab import Vocab
+
+
+@dataclass
+class Config:
+    """Encoder, codec sizes and number of speakers.  The defaults are DASB's EnCodec setting at medium rate."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    num_codebooks: int = 8
+    codebook_size: int = 1024
+    num_speakers: int = 2
+
+
+class Model(nn.Module):
+    """Mixture [L] -> codes of `num_speakers` speakers, frame by frame."""
+
+    fields = ("mixture", "codes")
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.vocab = Vocab(config.codebook_size)
+        self.absent = config.codebook_size
+        self.encoder = encoders.FusedEncoder(config.encoder)
+        self.head = nn.Linear(self.encoder.width, config.num_speakers * config.num_codebooks * (self.absent + 1))
+
+    def sequence(self, example: dict) -> None:
+        """Frame-synchronous: there is no sequence to build."""
+        return None
+
+    def collate(self, examples: list[dict]) -> dict[str, Tensor]:
+        """`mixture` [L] and `codes` (N arrays [K, T_j]) -> wav [B, L], lengths [B], codes [B, N, K, T]."""
+        wav, lengths = pad_sequences([torch.as_tensor(e["mixture"]) for e in examples], 0.0)
+        rows = [pad_sequences(e["codes"], self.absent)[0] for e in examples]
+        codes, _ = pad_sequences(rows, self.absent)
+        return {"wav": wav, "lengths": lengths, "codes": codes}
+
+    def logits(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L] -> (logits [B, T, N, K, V + 1], valid [B, T])."""
+        memory, valid = self.encoder(wav, lengths)
+        shape = (self.config.num_speakers, self.config.num_codebooks, self.absent + 1)
+        return self.head(memory).unflatten(-1, shape), valid
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy per code under the best permutation, averaged over frames and levels."""
+        logits, valid = self.logits(batch["wav"], batch["lengths"])
+        codes = fit_frames(batch["codes"], logits.shape[1], self.absent)
+        pairs = pair_losses(logits, codes, valid)
+        loss, _ = pit_loss(pairs)
+        loss = loss.mean()
+        return loss, {"cross_entropy": float(loss.detach())}
+
+    @torch.inference_mode()
+    def separate(
+        self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]
+    ) -> list[Separation]:
+        """The likeliest code of every frame and level; each speaker ends where that is likeliest.  `options` has no
+        effect: nothing is sampled."""
+        wav, lengths = pad_sequences([torch.as_tensor(m) for m in mixtures], 0.0)
+        device = next(self.parameters()).device
+        logits, valid = self.logits(wav.to(device), lengths.to(device))
+        log_probs = logits.log_softmax(-1)
+        codes = logits[..., : self.absent].argmax(-1)
+        found = []
+        for row, frames in enumerate(valid.sum(1).tolist()):
+            ends = last_frames(log_probs[row, :frames, :, 0], self.absent)
+            found.append(Separation([codes[row, :end, i].T.cpu() for i, end in enumerate(ends)]))
+        return found
+
+
+def pair_losses(logits: Tensor, codes: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy of every (estimate, reference) pair.
+
+    logits [B, T, N, K, V + 1], codes [B, M, K, T], valid [B, T] -> [B, M, N] (reference, estimate), the mean over valid
+    frames and levels.
+    """
+    log_probs = logits.float().log_softmax(-1)
+    weights = valid / valid.sum(1, keepdim=True)
+    columns = []
+    for reference in codes.unbind(1):
+        wanted = reference.transpose(1, 2)[:, :, None, :, None].expand(*log_probs.shape[:-1], 1)
+        chosen = log_probs.gather(-1, wanted)[..., 0].mean(-1)
+        columns.append(-(chosen * weights[..., None]).sum(1))
+    return torch.stack(columns, 1)
+
+
+def fit_frames(codes: Tensor, size: int, fill: int) -> Tensor:
+    """Cut or fill the last axis to `size` frames."""
+    return F.pad(codes[..., :size], (0, max(0, size - codes.shape[-1])), value=fill)
+
+
+def last_frames(log_probs: Tensor, absent: int) -> list[int]:
+    """Where each speaker most likely ends: log_probs [T, N, V + 1] of level 0 -> N frame counts in 0..T.
+
+    The end e maximises sum over t < e of log P(present) + sum over t >= e of log P(absent).
+    """
+    gone = log_probs[..., absent]
+    here = torch.log1p(-gone.exp().clamp_max(1 - 1e-6))
+    gain = F.pad((here - gone).cumsum(0), (0, 0, 1, 0))
+    return gain.argmax(0).tolist()

@@ -1,0 +1,305 @@
+"""SLM-SS: separation as a language model over codec tokens (arXiv 2601.19533).
+
+    mixture -> encoder (WavLM) -> memory
+    AR (section 2.2):   <sos> speaker 1 <sc> speaker 2 <eos>, codebook 0, token after token, reading the memory
+    NAR (section 2.3):  codebooks 1..7, each from the sum of the ones below, all steps at once
+
+One network is trained per stage: `part: ar` in stage 4, `part: nar` in stage 5.  Each has its own encoder; the NAR part
+starts from the AR part's and usually freezes it (`init` and `freeze` of the training config).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codecsep.codecs.encoders import EncoderConfig, FusedEncoder
+from codecsep.decode import autoregressive, levels
+from codecsep.decode.options import DecodeOptions
+from codecsep.models.base import ModelError, Separation
+from codecsep.nn.attention import init_weights
+from codecsep.nn.positions import LearnedPositions, SinusoidalPositions
+from codecsep.nn.transformer import Decoder, TransformerConfig
+from codecsep.tokens import sot
+from codecsep.tokens.padding import pad_sequences
+from codecsep.tokens.vocab import Vocab
+
+SAMPLE_RATE = 16000  # of the mixtures that the encoders read
+
+
+@dataclass
+class Config:
+    """Defaults are the paper's (EnCodec 24 kHz at 6 kbit/s; Whisper-medium's width, 16 layers).
+
+    `positions`: "absolute" (a learned table of `max_positions`; two LibriMix speakers need up to 4,288 steps) or "time"
+    (sinusoids that restart at <sc>, with an embedding of the speaker's turn: they line up with the mixture's frames,
+    which a small network learns far faster; ours, not the paper's).
+    """
+
+    part: str = "ar"
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: TransformerConfig = field(default_factory=TransformerConfig)
+    num_codebooks: int = 8
+    codebook_size: int = 1024
+    positions: str = "absolute"
+    max_positions: int = 4800
+    max_speakers: int = 4
+    frame_rate: float = 75.0
+    label_smoothing: float = 0.0
+    token_dropout: float = 0.0
+
+
+class AbsolutePositions(nn.Module):
+    """Step index in the sequence, from a learned table."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.table = LearnedPositions(config.max_positions, config.decoder.width)
+
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor) -> Tensor:
+        return self.table(steps)
+
+
+class TimePositions(nn.Module):
+    """Time within the speaker and the speaker's turn."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.times = SinusoidalPositions(config.decoder.width)
+        self.turns = nn.Embedding(config.max_speakers + 1, config.decoder.width)
+        self.turns.apply(init_weights)
+
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor) -> Tensor:
+        return self.times(times) + self.turns(turns.clamp_max(self.turns.num_embeddings - 1))
+
+
+POSITIONS = {"absolute": AbsolutePositions, "time": TimePositions}
+
+
+class TokenNetwork(nn.Module):
+    """What both parts share: mixture encoder, one embedding table per level, positions, decoder, tied heads."""
+
+    def __init__(self, config: Config, num_tables: int):
+        super().__init__()
+        if config.positions not in POSITIONS:
+            raise ModelError(f"network.positions is '{config.positions}'; allowed: {', '.join(POSITIONS)}")
+        self.config = config
+        self.vocab = Vocab(config.codebook_size)
+        self.encoder = FusedEncoder(config.encoder)
+        if self.encoder.width != config.decoder.width:
+            raise ModelError(f"encoder width {self.encoder.width} differs from decoder width {config.decoder.width}")
+        self.tables = nn.ModuleList(nn.Embedding(self.vocab.size, config.decoder.width) for _ in range(num_tables))
+        self.tables.apply(init_weights)
+        self.positions = POSITIONS[config.positions](config)
+        self.decoder = Decoder(config.decoder)
+
+    def place(self, level0: Tensor) -> Tensor:
+        """Position embeddings of every step of level-0 ids [B, S] -> [B, S, D]."""
+        steps = torch.arange(level0.shape[1], device=level0.device).expand_as(level0)
+        turns = (level0 == self.vocab.sc).cumsum(1) - (level0 == self.vocab.sc).long()
+        return self.positions(steps, sot.time_positions(level0, self.vocab), turns)
+
+    def embed(self, level: int, ids: Tensor) -> Tensor:
+        """ids of one level, padding included, -> vectors; padding reads row 0 and is masked elsewhere."""
+        return self.tables[level](ids.masked_fill(ids == self.vocab.pad, 0))
+
+    def head(self, hidden: Tensor, level: int) -> Tensor:
+        """hidden [.., D] -> logits [.., V]: the product with the level's own embedding table."""
+        return F.linear(hidden, self.tables[level].weight)
+
+
+class AutoregressivePart(TokenNetwork):
+    """Codebook 0 of the serialised sequence, left to right (section 2.2)."""
+
+    def __init__(self, config: Config):
+        super().__init__(config, 1)
+
+    def logits(self, memory: Tensor, memory_valid: Tensor, level0: Tensor) -> Tensor:
+        """Teacher forcing: ids [B, S] -> logits [B, S, V] of the token after each step."""
+        hidden = self.embed(0, level0) + self.place(level0)
+        return self.head(self.decoder(hidden, None, memory, memory_valid), 0)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy of the next token; `token_dropout` replaces inputs by random codes against exposure bias."""
+        memory, valid = self.encoder(batch["wav"], batch["lengths"])
+        level0 = batch["sequence"][:, 0]
+        logits = self.logits(memory, valid, self._corrupt(level0[:, :-1]))
+        wanted = level0[:, 1:]
+        loss = F.cross_entropy(
+            logits.flatten(0, 1).float(),
+            wanted.flatten(),
+            ignore_index=self.vocab.pad,
+            label_smoothing=self.config.label_smoothing,
+        )
+        hits = (logits.argmax(-1) == wanted)[wanted != self.vocab.pad].float().mean()
+        return loss, {"cross_entropy": float(loss.detach()), "accuracy": float(hits)}
+
+    def _corrupt(self, ids: Tensor) -> Tensor:
+        if not self.training or self.config.token_dropout == 0:
+            return ids
+        chosen = (torch.rand(ids.shape, device=ids.device) < self.config.token_dropout) & self.vocab.is_code(ids)
+        return torch.where(chosen, torch.randint_like(ids, self.config.codebook_size), ids)
+
+    @torch.inference_mode()
+    def generate(
+        self, wav: Tensor, lengths: Tensor, options: DecodeOptions, keys: Sequence[str]
+    ) -> tuple[list[Tensor], list[autoregressive.DecodeStats]]:
+        """Level-0 sequences of a batch of mixtures, each speaker bounded by the mixture's codec frames."""
+        memory, valid = self.encoder(wav, lengths)
+        limit = self.config.max_positions if self.config.positions == "absolute" else None
+        bounds = torch.ceil(lengths * (self.config.frame_rate / SAMPLE_RATE)).long().clamp_min(1)
+        step = AutoregressiveStep(self, memory, valid)
+        return autoregressive.decode(step, len(memory), self.vocab, options, bounds, keys, limit)
+
+
+class AutoregressiveStep:
+    """`AutoregressivePart` as the decoder's step function, with cached keys and values."""
+
+    def __init__(self, part: AutoregressivePart, memory: Tensor, memory_valid: Tensor):
+        self.part = part
+        self.state = part.decoder.start(memory, memory_valid)
+        self.counter = sot.PositionCounter(len(memory), part.vocab, memory.device)
+        self.turns = torch.zeros(len(memory), dtype=torch.int64, device=memory.device)
+        self.num_steps = 0
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """tokens [B] -> logits [B, V] of the next token."""
+        steps = torch.full_like(tokens, self.num_steps)
+        places = self.part.positions(steps, self.counter.step(tokens), self.turns)
+        hidden = self.part.embed(0, tokens) + places
+        self.turns = self.turns + (tokens == self.part.vocab.sc)
+        self.num_steps += 1
+        return self.part.head(self.part.decoder.step(hidden[:, None], self.state)[:, 0], 0)
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these rows of the state, in this order."""
+        self.state.keep(rows)
+        self.counter.keep(rows)
+        self.turns = self.turns[rows]
+
+
+class NonAutoregressivePart(TokenNetwork):
+    """Codebooks 1..K-1, each from the sum of the ones below (section 2.3)."""
+
+    def __init__(self, config: Config):
+        super().__init__(config, config.num_codebooks)
+        self.tasks = nn.Embedding(config.num_codebooks, config.decoder.width)
+        self.tasks.apply(init_weights)
+
+    def hidden(self, memory: Tensor, memory_valid: Tensor, sequence: Tensor, wanted: Tensor) -> Tensor:
+        """E_i = sum over j < i of Emb_j(c_j) + P + T_i, through the decoder without causal mask.
+
+        sequence [B, k, S] (k >= the levels read), wanted [B] the level i of each row -> [B, S, D].
+        """
+        level0 = sequence[:, 0]
+        total = self.place(level0) + self.tasks(wanted)[:, None]
+        for level in range(min(sequence.shape[1], int(wanted.max()))):
+            total = total + self.embed(level, sequence[:, level]) * (wanted > level)[:, None, None]
+        return self.decoder(total, level0 != self.vocab.pad, memory, memory_valid)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy of one level per row, drawn uniformly from 1..K-1; specials are copied, not predicted."""
+        memory, valid = self.encoder(batch["wav"], batch["lengths"])
+        sequence = batch["sequence"]
+        wanted = self._draw_levels(len(sequence), sequence.device)
+        hidden = self.hidden(memory, valid, sequence, wanted)
+        tables = torch.stack([table.weight for table in self.tables])[wanted]
+        logits = torch.bmm(hidden, tables.transpose(1, 2)).float()
+        truth = sequence[torch.arange(len(sequence), device=sequence.device), wanted]
+        truth = truth.masked_fill(~self.vocab.is_code(truth), self.vocab.pad)
+        loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), ignore_index=self.vocab.pad)
+        hits = (logits.argmax(-1) == truth)[truth != self.vocab.pad].float().mean()
+        return loss, {"cross_entropy": float(loss.detach()), "accuracy": float(hits)}
+
+    def _draw_levels(self, batch: int, device: torch.device) -> Tensor:
+        """Uniform in training; in evaluation the rows take the levels in turn, so that validation is repeatable."""
+        highest = self.config.num_codebooks - 1
+        if self.training:
+            return torch.randint(1, highest + 1, (batch,), device=device)
+        return torch.arange(batch, device=device) % highest + 1
+
+    @torch.inference_mode()
+    def fill(self, wav: Tensor, lengths: Tensor, level0: Tensor) -> Tensor:
+        """Level-0 sequences [B, S] (padded) of these mixtures -> [B, K, S]."""
+        memory, valid = self.encoder(wav, lengths)
+
+        def level_step(sequence: Tensor, level: int) -> Tensor:
+            wanted = torch.full((len(sequence),), level, device=sequence.device)
+            return self.head(self.hidden(memory, valid, sequence, wanted), level)
+
+        return levels.decode(level_step, level0, self.vocab, self.config.num_codebooks)
+
+
+PARTS = {"ar": AutoregressivePart, "nar": NonAutoregressivePart}
+
+
+class Model(nn.Module):
+    """One part behind the contract of `models/base.py`.  Raises ModelError on an unknown part."""
+
+    fields = ("mixture", "sequence")
+
+    def __init__(self, config: Config):
+        super().__init__()
+        if config.part not in PARTS:
+            raise ModelError(f"network.part is '{config.part}'; allowed: {', '.join(PARTS)}")
+        self.config = config
+        self.part = PARTS[config.part](config)
+
+    def sequence(self, example: dict) -> Tensor:
+        """Codes in SOT order (N arrays [K, T_j]) -> [K, S]."""
+        return sot.build(example["codes"], self.part.vocab)
+
+    def collate(self, examples: list[dict]) -> dict[str, Tensor]:
+        """`mixture` [L] and `sequence` [K, S] -> wav [B, L], lengths [B], sequence [B, K, S]."""
+        wav, lengths = pad_sequences([torch.as_tensor(e["mixture"]) for e in examples], 0.0)
+        sequence, _ = pad_sequences([torch.as_tensor(e["sequence"]) for e in examples], self.part.vocab.pad)
+        return {"wav": wav, "lengths": lengths, "sequence": sequence}
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """The part's cross-entropy."""
+        return self.part.loss(batch)
+
+
+class Pipeline:
+    """The AR part, then the NAR part: a `models.base.Separator`.
+
+    Without a NAR part only codebook 0 is filled, which a codec decodes to rough but intelligible speech.
+    """
+
+    def __init__(self, autoregressive_part: AutoregressivePart, nonautoregressive_part: NonAutoregressivePart | None):
+        self.ar = autoregressive_part
+        self.nar = nonautoregressive_part
+
+    def separate(
+        self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]
+    ) -> list[Separation]:
+        """Mixtures (float32 [L] at 16 kHz) -> codes per speaker; as many speakers as the decoded <sc> imply."""
+        device = self.ar.tables[0].weight.device
+        wav, lengths = pad_sequences([torch.as_tensor(m) for m in mixtures], 0.0)
+        wav, lengths = wav.to(device), lengths.to(device)
+        rows, stats = self.ar.generate(wav, lengths, options, keys)
+        sequences, _ = pad_sequences(rows, self.ar.vocab.pad)
+        filled = self.nar.fill(wav, lengths, sequences) if self.nar else sequences[:, None]
+        found = []
+        for row, stat, tokens in zip(filled.cpu(), stats, rows, strict=True):
+            counted = {"eos_missing": int(stat.missing_eos), "loop_blocks": stat.loop_blocks}
+            found.append(Separation(sot.split(row[:, : len(tokens)], self.ar.vocab), counted))
+        return found
+
+
+def join(models: Sequence[Model]) -> Pipeline:
+    """A separator from trained parts, in any order.  Raises ModelError unless there is one AR and at most one NAR part
+    for the same codec."""
+    parts = {model.config.part: model.part for model in models}
+    if "ar" not in parts or len(parts) != len(models):
+        given = ", ".join(model.config.part for model in models)
+        raise ModelError(f"slm_ss separates with one ar and one nar experiment, got: {given}; run --stage 4 and 5")
+    sizes = {(model.config.codebook_size, model.config.num_codebooks) for model in models}
+    if len(sizes) > 1:
+        raise ModelError(f"the ar and nar parts were trained on different codecs (codebook size, number): {sizes}")
+    return Pipeline(parts["ar"], parts.get("nar"))
