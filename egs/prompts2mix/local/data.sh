@@ -20,6 +20,7 @@ max_duration=8.0      # s; longer prompts are left out
 max_prompts=          # a number: only so many prompts of each voice
 wav=../downloads/wav  # decoded prompts, shared by the recipes of this corpus
 python=python3
+# shellcheck disable=SC2034  # parse_options.sh shows it
 help_message="usage: ../local/data.sh [--option value ...]   (in a recipe directory)
 $(sed -n '/^corpus=/,/^python=/s/^/  --/p' "${BASH_SOURCE[0]}")"
 . "${HERE}/../../../utils/parse_options.sh"

@@ -107,9 +107,9 @@ def prepare_sources(options: argparse.Namespace, decoded: dict) -> dict:
     from codecsep.data import atomic
 
     kept, dropped = sources.select(sources.read_prompts(options.wav), *durations)
-    if options.max_prompts:
-        kept = sources.first_of_each(kept, options.max_prompts, options.split_seed)
     sets = sources.split(kept, options.split_seed)
+    if options.max_prompts:
+        sets = sources.quick_look(sets, options.max_prompts, options.split_seed)
     print(sources.report(sets, dropped))
     for name, selected in sets.items():
         with atomic.replacing_dir(options.out / f"{name}_sources") as beside:

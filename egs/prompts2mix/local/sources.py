@@ -40,15 +40,11 @@ def select(rows: list[dict], min_duration: float, max_duration: float) -> tuple[
     return kept, dropped
 
 
-def first_of_each(rows: list[dict], count: int, seed: int) -> list[dict]:
-    """`count` rows of each voice, chosen by the hash of the sentence."""
-    kept = Counter()
-    chosen = []
-    for row in sorted(rows, key=lambda row: _hash(row, seed)):
-        kept[row["speaker"]] += 1
-        if kept[row["speaker"]] <= count:
-            chosen.append(row)
-    return sorted(chosen, key=lambda row: row["id"])
+def quick_look(sets: dict[str, list[dict]], count: int, seed: int) -> dict[str, list[dict]]:
+    """Only `count` prompts of each voice, at least one of them in dev and in test; none changes its set."""
+    held_out = max(1, round(HELD_OUT * count))
+    numbers = {"train": max(1, count - 2 * held_out), "dev": held_out, "test": held_out}
+    return {name: _first_of_each(rows, numbers[name], seed) for name, rows in sets.items()}
 
 
 def split(rows: list[dict], seed: int) -> dict[str, list[dict]]:
@@ -136,6 +132,16 @@ def _measure(row: dict) -> str | None:
     row["peak"] = float(abs(samples).max())
     row["onset"] = mixing.onset(samples, rate)
     return "silent" if row["lufs"] < QUIETEST else None
+
+
+def _first_of_each(rows: list[dict], count: int, seed: int) -> list[dict]:
+    """`count` rows of each voice, chosen by the hash of the sentence."""
+    seen, chosen = Counter(), []
+    for row in sorted(rows, key=lambda row: _hash(row, seed)):
+        seen[row["speaker"]] += 1
+        if seen[row["speaker"]] <= count:
+            chosen.append(row)
+    return chosen
 
 
 def _hash(row: dict, seed: int) -> str:
