@@ -31,7 +31,7 @@ help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
   2 tokenise   data/*                         -> dump/<set>/*codes.{ark,scp}
   3 sequences  dump/{train,dev,test}          -> dump/<set>/seq.{ark,scp}   (SOT; training mixes anew from train_sources)
   4 train      ${conf_dir}/pit.yaml, ar.yaml         -> exp/pit, exp/ar      (AR: its encoder starts from exp/pit)
-  5 train NAR  ${conf_dir}/nar.yaml                  -> exp/nar
+  5 train NAR  ${conf_dir}/nar.yaml                  -> exp/nar              (its encoder is that of exp/ar)
   6 decode     exp/ar + exp/nar, exp/pit      -> exp/decode/{slm_ss_seed<N>,pit}/test/spk*.scp
   7 score      exp/decode                     -> exp/score/test/{RESULTS.md,index.html}
 options, with what they are now:
@@ -98,15 +98,18 @@ train() {   # one network: its configuration, where it goes, further options
     ${cuda_cmd} --gpu "${ngpu}" "${out}/log/train.log" \
         "${launch[@]}" -m codecsep.bin.train --config "${config}" --out "${out}" --train data/train_sources \
             --train_dump dump/train_sources --valid data/dev --valid_dump dump/dev \
-            --data.num_speakers "${num_spk}" "$@" ${train_args}
+            --data.num_speakers "${num_spk}" --data.mode "${mode}" "$@" ${train_args}
 }
 
 if at 4 "train the PIT classifier, then the AR model"; then
     train "${conf_dir}/pit.yaml" "${pit}" --network.num_speakers "${num_spk}"
-    train "${conf_dir}/ar.yaml" "${ar}" --init "[{file: ${pit}, source: encoder, target: part.encoder}]"
+    train "${conf_dir}/ar.yaml" "${ar}" --init "${pit}"
 fi
 
-if at 5 "train the NAR model"; then train "${conf_dir}/nar.yaml" "${nar}"; fi
+if at 5 "train the NAR model"; then
+    need 4 "${ar}/best.safetensors"
+    train "${conf_dir}/nar.yaml" "${nar}" --init "${ar}"
+fi
 
 separate() {   # one system: its seed, where its estimates go, its networks
     local seed=$1 out=$2
@@ -114,7 +117,7 @@ separate() {   # one system: its seed, where its estimates go, its networks
     # shellcheck disable=SC2086  # decode_args is a list of words
     ${decode_cmd} --gpu "${ngpu}" "${out}/log/separate.log" \
         "${python}" -m codecsep.bin.separate --models "$@" --codec exp/codec --data data/test --out "${out}" \
-            --config "${conf_dir}/decode.yaml" --seed "${seed}" ${decode_args}
+            --config "${conf_dir}/decode.yaml" --seed "${seed}" --num_speakers "${num_spk}" ${decode_args}
 }
 
 if at 6 "decode"; then
