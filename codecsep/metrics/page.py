@@ -29,6 +29,11 @@ img.sound { height: 96px; } img.tokens { height: 24px; }
 ul { padding-left: 1.2rem; } nav a { margin-right: .8rem; white-space: nowrap; }
 """
 
+STRIPS = (
+    "The strips under the spectrograms are the codec's level-0 tokens, one colour per token; the thin line is green "
+    "where the token equals that of the source."
+)
+
 
 @dataclass
 class Clip:
@@ -57,8 +62,7 @@ def build(title: str, result: dict, examples: list[Example], rate: int) -> str:
         f"<p>{html.escape(_introduction(result, len(examples)))}</p>",
         "<h2>Scores</h2>" + _table(list(zip(*summary.grid(result), strict=True))),
         "<h2>Against the unprocessed mixture</h2>" + _list(summary.interval_lines(result)),
-        "<h2>Listen</h2><p>The strips under the spectrograms are the codec's level-0 tokens, one colour per token; the "
-        f"thin line is green where the token equals that of the source.</p><nav>{links}</nav>",
+        f"<h2>Listen</h2><p>{STRIPS if result['codec'] else ''}</p><nav>{links}</nav>",
         *(_example(i, example, rate) for i, example in enumerate(examples)),
         "<h2>Read this with it</h2>" + _list(summary.remarks(result)),
     ]

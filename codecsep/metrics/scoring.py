@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,10 +105,22 @@ def _run(options: Options, ids: list[str], pending: tuple, nj: int) -> list[dict
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
     if nj == 1:
         worker = Worker(options, pending)
-        return [row for chunk in chunks for row in worker.score(chunk)]
+        return _collect(map(worker.score, chunks), len(ids))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(nj, mp_context=spawn, initializer=_start, initargs=(options, pending)) as pool:
-        return [row for rows in pool.map(_work, chunks) for row in rows]
+        return _collect(pool.map(_work, chunks), len(ids))
+
+
+def _collect(results: Iterable[list[dict]], total: int) -> list[dict]:
+    """All rows; says on stderr how far it is, at every tenth."""
+    rows, done, told = [], 0, 0
+    for part in results:
+        rows += part
+        done = min(done + CHUNK, total)
+        if done * 10 // total > told:
+            told = done * 10 // total
+            print(f"scored {done}/{total} utterances", file=sys.stderr, flush=True)
+    return rows
 
 
 def _keys(options: Options, ids: list[str]) -> dict[tuple[str, str], str]:

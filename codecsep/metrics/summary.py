@@ -147,9 +147,9 @@ def grid(result: dict) -> list[list[str]]:
     """The table as cells, header first."""
     names = columns(result)
     header = ["system", *(TITLES[name] for name in names), *COUNT_TITLES]
-    return [header] + [
-        [row["name"], *(cell(row, name) for name in names), *counts_cells(row)] for row in result["systems"]
-    ]
+    rows = [[row["name"], *(cell(row, name) for name in names), *counts_cells(row)] for row in result["systems"]]
+    filled = [column for column in zip(header, *rows, strict=True) if any(column[1:])]
+    return [list(row) for row in zip(*filled, strict=True)]
 
 
 def as_text(result: dict) -> str:
