@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codecsep.bin.separation import Separated, System, Window, load_system
+from codecsep.bin.separation import COUNTS, Separated, System, Window, load_system
 from codecsep.codecs import base as codecs
 from codecsep.data import atomic, audio, datadir
 from codecsep.decode.options import DecodeOptions
 
 COLUMNS = (
-    "id", "num_speakers", "frames", "eos_missing", "loop_blocks", "bound_hits", "attenuation", "seconds",
-    "decode_seconds", "rtf",
+    "id", "num_speakers", "frames", *COUNTS, "attenuation", "seconds", "decode_seconds", "rtf",
 )  # fmt: skip
 LEVEL = "estimates of a mixture are scaled by one factor so that their sum has the RMS of the mixture"
 Row = dict[str, Any]
@@ -110,9 +109,7 @@ def row_of(key: str, result: Separated, seconds: float, rtf: float) -> Row:
         "id": key,
         "num_speakers": len(result.estimates),
         "frames": ",".join(map(str, result.frames)),
-        "eos_missing": result.eos_missing,
-        "loop_blocks": result.loop_blocks,
-        "bound_hits": result.bound_hits,
+        **{name: result.counts.get(name, "-") for name in COUNTS},  # -: this model does not count it
         "attenuation": f"{result.attenuation:.4f}",
         "seconds": f"{seconds:.4f}",
         "decode_seconds": f"{seconds * rtf:.4f}",
@@ -134,7 +131,7 @@ def write_summary(out: Path, rows: list[Row], inputs: dict[str, Any]) -> None:
     """decode.json, the sign that the directory is complete."""
     seconds = sum(float(row["seconds"]) for row in rows)
     spent = sum(float(row["decode_seconds"]) for row in rows)
-    counts = {name: sum(row[name] for row in rows) for name in ("eos_missing", "loop_blocks", "bound_hits")}
+    counts = {name: sum(row[name] for row in rows) for name in COUNTS if all(row[name] != "-" for row in rows)}
     summary = {
         "inputs": inputs,
         "seed": inputs["options"]["seed"],

@@ -25,6 +25,7 @@ from codecsep.signal import stitch
 from codecsep.tokens.padding import pad_sequences
 from codecsep.train import checkpoint
 
+COUNTS = ("eos_missing", "loop_blocks", "bound_hits")
 SHORTEST_SECONDS = 0.1  # shorter mixtures are padded for the network: its front end needs a few frames
 
 
@@ -58,9 +59,7 @@ class Separated:
 
     estimates: np.ndarray
     frames: list[int]  # codec frames per speaker, each window's speakers one after the other
-    eos_missing: int = 0
-    loop_blocks: int = 0
-    bound_hits: int = 0
+    counts: dict[str, int] = field(default_factory=dict)  # those of COUNTS that the model counts
     attenuation: float = 1.0
 
 
@@ -199,8 +198,8 @@ def _level(
     if not waves:
         raise SeparationError(f"{name}: the model gave no speaker")
     estimates = match_level(np.stack([fit(wave, len(piece)) for wave in waves]), piece)
-    counts = {key: int(stats.get(key, 0)) for key in ("eos_missing", "loop_blocks", "bound_hits")}
-    return Separated(estimates, [matrix.shape[1] for matrix in codes], **counts)
+    counts = {name: int(stats[name]) for name in COUNTS if name in stats}
+    return Separated(estimates, [matrix.shape[1] for matrix in codes], counts)
 
 
 def _join(
@@ -217,8 +216,6 @@ def _join(
     return Separated(
         levelled * np.float32(attenuation),
         [frames for window in windows for frames in window.frames],
-        sum(window.eos_missing for window in windows),
-        sum(window.loop_blocks for window in windows),
-        sum(window.bound_hits for window in windows),
+        {name: sum(window.counts[name] for window in windows) for name in windows[0].counts},
         attenuation,
     )

@@ -71,12 +71,10 @@ class BlankSuppression:
     """
 
     def __init__(self, vocab: Vocab) -> None:
-        self.ends = [vocab.sc, vocab.eos]
+        self.vocab = vocab
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        filtered = logits.clone()
-        filtered[:, self.ends] = logits[:, self.ends].masked_fill((history.frames == 0)[:, None], NEVER)
-        return filtered
+        return logits.masked_fill((history.frames == 0)[:, None] & _is_end(logits, self.vocab), NEVER)
 
 
 class LoopBlocking:
@@ -125,15 +123,18 @@ class LengthBounds:
 
     def __init__(self, vocab: Vocab, fewest: int) -> None:
         self.vocab, self.fewest = vocab, fewest
-        is_special = vocab.is_special(torch.arange(vocab.size))
-        self._ends = is_special & (torch.arange(vocab.size) != vocab.sos)
-        self._codes = ~is_special
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
         full = (history.frames >= history.max_frames)[:, None]
         short = (history.frames < history.max_frames.clamp(max=self.fewest))[:, None]
-        codes, ends = self._codes.to(logits.device), self._ends.to(logits.device)
-        return logits.masked_fill((full & codes) | (short & ends), NEVER)
+        is_code = self.vocab.is_code(torch.arange(self.vocab.size, device=logits.device))
+        return logits.masked_fill((full & is_code) | (short & _is_end(logits, self.vocab)), NEVER)
+
+
+def _is_end(logits: Tensor, vocab: Vocab) -> Tensor:
+    """[V] bool, True for <sc> and <eos>."""
+    ids = torch.arange(vocab.size, device=logits.device)
+    return (ids == vocab.sc) | (ids == vocab.eos)
 
 
 def rules(options: DecodeOptions, vocab: Vocab) -> dict[str, Filter]:
