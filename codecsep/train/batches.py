@@ -84,4 +84,6 @@ def choose_device(name: str, local_rank: int) -> torch.device:
     """`auto` is this process's GPU when there is one, else the CPU."""
     if name != "auto":
         return torch.device(name)
-    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())  # Slurm may show each task its own GPU only

@@ -15,7 +15,11 @@ def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingS
         if not directory:
             raise SettingsError(f"no data directory: give {flag} data/<set> (and {flag}_dump dump/<set> for tokens)")
     train = MAKERS[data.train](model, *places[0], data, data.epoch_size, data.max_frames, data.seed)
-    return train, MAKERS[data.valid](model, *places[1], data, data.valid_size, None, data.seed + 1)
+    valid = MAKERS[data.valid](model, *places[1], data, data.valid_size, None, data.seed + 1)
+    for made, (directory, _) in zip((train, valid), places, strict=True):
+        if len(made) == 0:
+            raise SettingsError(f"{directory} gives no examples; look at skipped.tsv of its dump directory (stage 2)")
+    return train, valid
 
 
 def _static(

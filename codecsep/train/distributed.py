@@ -5,6 +5,7 @@ a rank did not use need no special flag, and one process with accumulation gives
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,19 +50,28 @@ def start(timeout_seconds: float = 1800.0) -> World:
     world = from_environment()
     if world.size == 1:
         return world
-    if "MASTER_ADDR" not in os.environ and "SLURM_LAUNCH_NODE_IPADDR" in os.environ:
-        os.environ["MASTER_ADDR"] = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
+    if "MASTER_ADDR" not in os.environ and "SLURM_STEP_NODELIST" in os.environ:
+        os.environ["MASTER_ADDR"] = first_node(os.environ["SLURM_STEP_NODELIST"])
         os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 20000))
     if "MASTER_ADDR" not in os.environ:
         raise DistributedError(f"{world.size} processes but no MASTER_ADDR; start them with torchrun or srun")
     if torch.cuda.is_available():
-        torch.cuda.set_device(world.local_rank)
+        torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=timedelta(seconds=timeout_seconds))
     return world
 
 
+def first_node(nodes: str) -> str:
+    """The first name in a Slurm node list: "gpu[03-05,9],login" -> "gpu03"."""
+    name, bracket, numbers = nodes.partition("[")
+    if not bracket or "," in name:
+        return name.split(",")[0]
+    return name + re.split("[-,\\]]", numbers)[0] + numbers.partition("]")[2].split(",")[0]
+
+
 def finish() -> None:
+    """Leave the group of processes, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -244,7 +244,7 @@ class Trainer:
         if self.ema is not None:
             tensors[checkpoint.EMA] = self.ema.weights
         optimizer = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        state = asdict(self.state) | {"random": generators}
+        state = asdict(self.state) | {"random": generators, "threads": torch.get_num_threads()}
         self.checkpoints.save(self.state.step, tensors, optimizer, state)
         self.report.history(self.state.history)
         best = [entry["step"] for entry in self.state.best]
@@ -264,14 +264,15 @@ class Trainer:
         self.optimizer.load_state_dict(optimizer["optimizer"])
         self.scaler.load_state_dict(optimizer["scaler"])
         values = checkpoint.read_state(folder)
-        generators = values.pop("random")
+        generators, threads = values.pop("random"), values.pop("threads", None)
         if len(generators) != self.world.size:
             raise TrainingError(f"{folder} was written by {len(generators)} processes; resume with as many")
         self.state = State.from_json(values)
         if not self.world.is_main:
             self.state.window = Meter()
         set_random_state(generators[self.world.rank])
-        self.report.say(f"going on from {folder}")
+        exact = "" if threads == torch.get_num_threads() else f" (written with {threads} threads: last bits may differ)"
+        self.report.say(f"going on from {folder}{exact}")
 
     def _finish(self) -> None:
         """Average the best checkpoints into best.safetensors."""
