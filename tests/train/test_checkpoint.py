@@ -1,12 +1,11 @@
 import os
 import random
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from train_toys import processes, save_for_ever
 
 from codecsep.train import checkpoint
 from codecsep.train.checkpoint import CheckpointError, Checkpoints
@@ -83,32 +82,19 @@ def test_an_error_while_writing_leaves_the_previous_one_and_no_rest(store, monke
     assert store.latest() == store.folder(1)
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from codecsep.train.checkpoint import Checkpoints
-store = Checkpoints(Path(sys.argv[1]))
-step = 0
-while True:
-    step += 1
-    store.save(step, {"model.safetensors": {"w": torch.full((200_000,), float(step))}}, {}, {"step": step})
-    store.prune([])
-    print(step, flush=True)
-"""
-
-
 def test_after_a_kill_at_any_moment_a_whole_checkpoint_is_there(tmp_path):
-    draw = random.Random(3)
-    for trial in range(2):
-        store = Checkpoints(tmp_path / str(trial))
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, store.directory], stdout=subprocess.PIPE, text=True)
-        for _ in range(2):
-            writer.stdout.readline()
+    draw, context = random.Random(3), processes()
+    for trial in range(5):
+        store, reported = Checkpoints(tmp_path / str(trial)), context.Value("i", 0)
+        writer = context.Process(target=save_for_ever, args=(str(store.directory), reported))
+        writer.start()
+        while reported.value < 2:
+            time.sleep(0.01)
         time.sleep(draw.random() * 0.05)
         writer.kill()
-        last_reported = max([2, *map(int, writer.communicate()[0].split())])
+        writer.join()
         step = checkpoint.read_state(store.latest())["step"]
-        assert step >= last_reported
+        assert step >= reported.value
         assert load_file(store.latest() / "model.safetensors")["w"][0] == step
 
 

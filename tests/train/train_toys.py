@@ -1,5 +1,8 @@
-"""A model and datasets of a few lines for the tests of the training loop; run as a script it is `bin/train`."""
+"""A model and datasets of a few lines for the tests of the training loop, and processes to run them in."""
 
+import itertools
+import multiprocessing
+import os
 import random
 import sys
 import time
@@ -12,6 +15,7 @@ import torch
 from torch import nn
 
 from codecsep.data.buckets import BatchConfig
+from codecsep.train.checkpoint import Checkpoints
 from codecsep.train.optim import OptimConfig
 from codecsep.train.settings import DataConfig, LoopConfig, TrainConfig
 from codecsep.train.trainer import Trainer
@@ -76,7 +80,7 @@ class Numbers:
 
 def settings(network: Config | None = None, batch: BatchConfig | None = None, **loop) -> TrainConfig:
     """Settings for `trainer`; keyword arguments are those of the section `train`."""
-    loop = {"max_steps": 20, "valid_interval": 5, "log_interval": 5, "tensorboard": False} | loop
+    loop = {"max_steps": 20, "valid_interval": 5, "log_interval": 5, "tensorboard": False, "device": "cpu"} | loop
     result = TrainConfig(
         model="toy",
         data=DataConfig(),
@@ -105,9 +109,28 @@ def register() -> None:
     sys.modules["codecsep.models.toy"] = module
 
 
-if __name__ == "__main__":
+def run_command(argv: list[str], place: str, env: dict[str, str]) -> None:
+    """`bin/train` with the model `toy`, in a process of its own."""
     from codecsep.bin.train import main
 
+    os.chdir(place)
+    os.environ.update(env)
     torch.set_num_threads(1)
     register()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(argv))
+
+
+def save_for_ever(directory: str, reported) -> None:
+    """Write checkpoint after checkpoint; `reported` is the last whole one."""
+    store = Checkpoints(Path(directory))
+    for step in itertools.count(1):
+        store.save(step, {"model.safetensors": {"w": torch.full((200_000,), float(step))}}, {}, {"step": step})
+        store.prune([])
+        reported.value = step
+
+
+def processes():
+    """Cheap clean processes: forked from a server that has imported this file, and torch, once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train_toys"])
+    return context
