@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from codecsep.torch_audio import import_torchaudio
 
-SIZES = ("base", "large")
+MAKERS = {
+    "base": lambda: import_torchaudio().models.wavlm_base(),
+    "large": lambda: import_torchaudio().models.wavlm_large(),
+}
 
 
 @dataclass
@@ -24,13 +27,13 @@ class Config:
     """`size`: base or large (WavLM-large expects utterance-normalised input, WavLM-base does not).
 
     `checkpoint`: path as above, or empty for random weights.  `freeze_layers`: how many Transformer layers, counted
-    from the bottom, stay fixed beside the convolutional front end.
+    from the bottom, stay fixed beside the convolutional front end.  A row's states do not depend on its batch with large;
+    WavLM-base normalises its first convolution over the padded time axis, so there they do, slightly.
     """
 
     size: str = "large"
     checkpoint: str = ""
     freeze_layers: int = 0
-    layer_drop: float = 0.0
 
 
 class WavLMError(ValueError):
@@ -42,12 +45,10 @@ class Encoder(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        if config.size not in SIZES:
-            raise WavLMError(f"network.wavlm.size is '{config.size}'; allowed: {', '.join(SIZES)}")
+        if config.size not in MAKERS:
+            raise WavLMError(f"network.encoder.wavlm.size is '{config.size}'; allowed: {', '.join(MAKERS)}")
         self.config = config
-        models = import_torchaudio().models
-        make = {"base": models.wavlm_base, "large": models.wavlm_large}[config.size]
-        self.network = make(encoder_layer_drop=config.layer_drop)
+        self.network = MAKERS[config.size]()
         if config.checkpoint:
             self.network.load_state_dict(read_checkpoint(Path(config.checkpoint), config.size))
         self._freeze()
@@ -68,13 +69,16 @@ class Encoder(nn.Module):
 
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L] at 16 kHz, lengths [B] -> (states [num_states, B, T, width], frame_lengths [B]), 50 Hz."""
-        wav = self.normalise(wav, lengths)
-        features, frame_lengths = self.network.feature_extractor(wav, lengths)
+        features, frame_lengths = self.network.feature_extractor(self.normalise(wav, lengths), lengths)
+        padded = torch.arange(features.shape[1], device=wav.device)[None] >= frame_lengths[:, None]
         encoder = self.network.encoder
-        hidden, mask = encoder._preprocess(features, frame_lengths)
-        states = encoder.transformer.get_intermediate_outputs(hidden, attention_mask=mask)
-        first = encoder.transformer._preprocess(hidden)
-        return torch.stack([first, *states]), frame_lengths
+        hidden = encoder.feature_projection(features).masked_fill(padded[..., None], 0.0)
+        states, bias = [encoder.transformer._preprocess(hidden)], None
+        for layer in encoder.transformer.layers:
+            # torchaudio's own loop hands WavLM an attention mask that it refuses; its layers take this one
+            hidden, bias = layer(states[-1], position_bias=bias, key_padding_mask=padded)
+            states.append(hidden)
+        return torch.stack(states), frame_lengths
 
     def normalise(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Zero mean and unit variance over each row's own samples (large); base takes the wave as it is."""

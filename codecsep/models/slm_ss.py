@@ -30,15 +30,17 @@ from codecsep.tokens.padding import pad_sequences
 from codecsep.tokens.vocab import Vocab
 
 SAMPLE_RATE = 16000  # of the mixtures that the encoders read
+MEMORY_RATE = 50.0  # frames a second of every encoder in codecs/
 
 
 @dataclass
 class Config:
     """Defaults are the paper's (EnCodec 24 kHz at 6 kbit/s; Whisper-medium's width, 16 layers).
 
-    `positions`: "absolute" (a learned table of `max_positions`; two LibriMix speakers need up to 4,288 steps) or "time"
+    `positions`: "absolute" (a learned table of `max_positions`; two LibriMix speakers need up to 4,288 steps), "time"
     (sinusoids that restart at <sc>, with an embedding of the speaker's turn: they line up with the mixture's frames,
-    which a small network learns far faster; ours, not the paper's).
+    which a small network learns far faster) or "aligned" ("time", and the memory's frame of that time is added to the
+    input, so that cross-attention need not find it).  The last two are ours, not the paper's.
     """
 
     part: str = "ar"
@@ -61,7 +63,7 @@ class AbsolutePositions(nn.Module):
         super().__init__()
         self.table = LearnedPositions(config.max_positions, config.decoder.width)
 
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
         return self.table(steps)
 
 
@@ -74,11 +76,27 @@ class TimePositions(nn.Module):
         self.turns = nn.Embedding(config.max_speakers + 1, config.decoder.width)
         self.turns.apply(init_weights)
 
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
         return self.times(times) + self.turns(turns.clamp_max(self.turns.num_embeddings - 1))
 
 
-POSITIONS = {"absolute": AbsolutePositions, "time": TimePositions}
+class AlignedPositions(TimePositions):
+    """`TimePositions`, and the memory's frame that a step is about: the next one to be written for the AR part
+    (`offset` 0: after frame t - 1 comes frame t), the step's own for the NAR part (`offset` -1)."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.offset = {"ar": 0, "nar": -1}[config.part]
+        self.ratio = MEMORY_RATE / config.frame_rate
+        self.frame = nn.Linear(config.decoder.width, config.decoder.width)
+
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
+        index = ((times + self.offset).clamp_min(0) * self.ratio).long().clamp_max(memory.shape[1] - 1)
+        frames = memory.gather(1, index[..., None].expand(-1, -1, memory.shape[2]))
+        return super().forward(steps, times, turns, memory) + self.frame(frames)
+
+
+POSITIONS = {"absolute": AbsolutePositions, "time": TimePositions, "aligned": AlignedPositions}
 
 
 class TokenNetwork(nn.Module):
@@ -98,11 +116,15 @@ class TokenNetwork(nn.Module):
         self.positions = POSITIONS[config.positions](config)
         self.decoder = Decoder(config.decoder)
 
-    def place(self, level0: Tensor) -> Tensor:
+    def place(self, level0: Tensor, memory: Tensor) -> Tensor:
         """Position embeddings of every step of level-0 ids [B, S] -> [B, S, D]."""
         steps = torch.arange(level0.shape[1], device=level0.device).expand_as(level0)
-        turns = (level0 == self.vocab.sc).cumsum(1) - (level0 == self.vocab.sc).long()
-        return self.positions(steps, sot.time_positions(level0, self.vocab), turns)
+        times, turns = sot.time_positions(level0, self.vocab), (level0 == self.vocab.sc).cumsum(1)
+        return self.positions(steps, self.open_turn(times, level0), turns, memory)
+
+    def open_turn(self, times: Tensor, ids: Tensor) -> Tensor:
+        """Times with 0 at <sc>, which opens the next speaker's turn as <sos> opens the first one's."""
+        return times.masked_fill(ids == self.vocab.sc, 0)
 
     def embed(self, level: int, ids: Tensor) -> Tensor:
         """ids of one level, padding included, -> vectors; padding reads row 0 and is masked elsewhere."""
@@ -121,7 +143,7 @@ class AutoregressivePart(TokenNetwork):
 
     def logits(self, memory: Tensor, memory_valid: Tensor, level0: Tensor) -> Tensor:
         """Teacher forcing: ids [B, S] -> logits [B, S, V] of the token after each step."""
-        hidden = self.embed(0, level0) + self.place(level0)
+        hidden = self.embed(0, level0) + self.place(level0, memory)
         return self.head(self.decoder(hidden, None, memory, memory_valid), 0)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -162,6 +184,7 @@ class AutoregressiveStep:
 
     def __init__(self, part: AutoregressivePart, memory: Tensor, memory_valid: Tensor):
         self.part = part
+        self.memory = memory
         self.state = part.decoder.start(memory, memory_valid)
         self.counter = sot.PositionCounter(len(memory), part.vocab, memory.device)
         self.turns = torch.zeros(len(memory), dtype=torch.int64, device=memory.device)
@@ -170,17 +193,19 @@ class AutoregressiveStep:
     def __call__(self, tokens: Tensor) -> Tensor:
         """tokens [B] -> logits [B, V] of the next token."""
         steps = torch.full_like(tokens, self.num_steps)
-        places = self.part.positions(steps, self.counter.step(tokens), self.turns)
-        hidden = self.part.embed(0, tokens) + places
+        times = self.part.open_turn(self.counter.step(tokens), tokens)
         self.turns = self.turns + (tokens == self.part.vocab.sc)
+        places = self.part.positions(steps[:, None], times[:, None], self.turns[:, None], self.memory)
+        hidden = self.part.embed(0, tokens)[:, None] + places
         self.num_steps += 1
-        return self.part.head(self.part.decoder.step(hidden[:, None], self.state)[:, 0], 0)
+        return self.part.head(self.part.decoder.step(hidden, self.state)[:, 0], 0)
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows of the state, in this order."""
         self.state.keep(rows)
         self.counter.keep(rows)
         self.turns = self.turns[rows]
+        self.memory = self.memory[rows]
 
 
 class NonAutoregressivePart(TokenNetwork):
@@ -197,7 +222,7 @@ class NonAutoregressivePart(TokenNetwork):
         sequence [B, k, S] (k >= the levels read), wanted [B] the level i of each row -> [B, S, D].
         """
         level0 = sequence[:, 0]
-        total = self.place(level0) + self.tasks(wanted)[:, None]
+        total = self.place(level0, memory) + self.tasks(wanted)[:, None]
         for level in range(min(sequence.shape[1], int(wanted.max()))):
             total = total + self.embed(level, sequence[:, level]) * (wanted > level)[:, None, None]
         return self.decoder(total, level0 != self.vocab.pad, memory, memory_valid)
