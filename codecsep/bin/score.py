@@ -35,8 +35,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--waveform", action="append", default=[], help="a system that does not pass the codec: no delay, SI-SDR order")
     add("--permute_by", choices=systems.CRITERIA, help="order speakers by (codec systems: estoi, others: si_sdr)")
     add("--max_utts", type=int, help="score only the first so many utterances")
-    add("--max_asr", type=int, default=60, help="words on at most so many utterances with English speakers (60)")
-    add("--max_dnsmos", type=int, default=12, help="DNSMOS on at most so many utterances (12)")
+    add("--max_asr", type=int, default=30, help="words on at most so many utterances with English speakers (30)")
+    add("--max_dnsmos", type=int, default=8, help="DNSMOS on at most so many utterances (8)")
     add("--without", default="", help="judges to leave out, of estoi,pesq,speaker,dnsmos,asr")
     add("--nj", type=int, default=2, help="processes (2)")
     return parser

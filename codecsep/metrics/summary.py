@@ -103,6 +103,10 @@ def remarks(result: dict) -> list[str]:
         "A missing or silent estimate counts 0 for ESTOI and speaker similarity and all words deleted; SI-SDR, PESQ "
         "and DNSMOS leave it out.",
     ]
+    if any(row["permute_by"] != "si_sdr" for row in result["systems"]):
+        lines.append("SI-SDR asks for the phase, which a codec need not keep: low values say little of codec systems.")
+    if any("spk_sim_ge2e" in row["metrics"] for row in result["systems"]):
+        lines.append("The mixture holds all its voices, so its speaker similarity to each of them is high already.")
     lines += [f"Values behind {name}: {counts}." for name, counts in _counts(result)]
     if result["cut"]:
         lines.append("Mixtures in min mode: transcripts say more than is heard, so only dWER is given.")
