@@ -148,3 +148,14 @@ def _buckets(gradients: list[Tensor]) -> Iterable[list[Tensor]]:
         bucket.append(gradient)
     if bucket:
         yield bucket
+
+
+def mixed_precision(wanted: str, device: torch.device) -> str:
+    """`wanted` (no, bf16, fp16), with auto decided: bf16 where the device has instructions for it, else no.
+
+    On a CPU without them bfloat16 is emulated and slower than float32.
+    """
+    if wanted != "auto":
+        return wanted
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "no"

@@ -59,6 +59,7 @@ class LoopConfig:
     criterion: the validation part that chooses the best checkpoints (smaller is better).
     average: the best n checkpoints are averaged at the end. accum: batches per step. patience: validations without a
     new best until the training ends (0: never). nonfinite_patience: skipped steps in a row until it fails.
+    amp: mixed precision; auto is bf16 where the device computes it natively, else no.
     ema_decay: keep a moving average of the weights and validate, choose and decode with it (0: off).
     """
 
@@ -69,7 +70,7 @@ class LoopConfig:
     average: int = 1
     criterion: str = "loss"
     accum: int = 1
-    amp: Literal["no", "bf16", "fp16"] = "no"
+    amp: Literal["no", "bf16", "fp16", "auto"] = "no"
     seed: int = 0
     patience: int = 0
     nonfinite_patience: int = 20

@@ -55,7 +55,8 @@ class Trainer:
         distributed.broadcast_model(self.model)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = optim.make_optimizer(self.model, settings.optim)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.loop.amp == "fp16")
+        self.amp = distributed.mixed_precision(self.loop.amp, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "fp16")
         self.ema = MovingAverage(self.model, self.loop.ema_decay) if self.loop.ema_decay else None
         self.state, self.recent, self.clock, self.failed_saves = State(), Meter(), Clock(), 0
 
@@ -118,8 +119,8 @@ class Trainer:
         return loss, {"loss": float(loss.detach())} | {k: float(v) for k, v in parts.items()}
 
     def _autocast(self) -> AbstractContextManager:
-        dtype = torch.float16 if self.loop.amp == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.loop.amp != "no")
+        dtype = torch.float16 if self.amp == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.amp != "no")
 
     def _update(self) -> float:
         """Sum the gradients of all ranks, clip, step. Returns their norm; when it is not finite nothing is changed."""
@@ -290,5 +291,6 @@ class Trainer:
         sets = f"{len(self.train_set)} training and {len(self.valid_set)} validation examples"
         self.report.say(
             f"{self.settings.model}: {size / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained, "
-            f"{sets}, {self.world.size} x {self.device}, step {self.state.step} of {self.loop.max_steps}"
+            f"{sets}, {self.world.size} x {self.device}, amp {self.amp}, "
+            f"step {self.state.step} of {self.loop.max_steps}"
         )
