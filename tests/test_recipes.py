@@ -47,7 +47,7 @@ def run(tree, recipe, *words):
     result = subprocess.run(
         [tree / recipe / "run.sh", *words, "--python", tree / "recorder"] if words[:1] != ("--help",) else
         [tree / recipe / "run.sh", *words],
-        capture_output=True, text=True, timeout=60, env=environment,
+        capture_output=True, text=True, timeout=600, env=environment,
     )  # fmt: skip
     return result, [json.loads(line) for line in record.read_text().splitlines()]
 

@@ -37,7 +37,7 @@ def run(tree, *words):
     calls.write_text("")
     result = subprocess.run(
         [tree / "tools/setup_venv.sh", "--python", tree / "python", *words],
-        capture_output=True, text=True, timeout=20, env={**os.environ, "CALLS": str(calls)},
+        capture_output=True, text=True, timeout=120, env={**os.environ, "CALLS": str(calls)},
     )  # fmt: skip
     return result, [line for line in calls.read_text().splitlines() if "pip install" in line]
 

@@ -31,7 +31,7 @@ def run(request, tmp_path):
     def call(*words, **environment):
         environment = {**os.environ, **environment}
         return subprocess.run(
-            ["bash", script, *words], capture_output=True, text=True, timeout=10, cwd=tmp_path, env=environment
+            ["bash", script, *words], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment
         )
 
     return call

@@ -25,7 +25,7 @@ finished
 def run(tmp_path):
     (tmp_path / "run.sh").write_text(RECIPE.format(root=ROOT))
     return lambda *words: subprocess.run(
-        ["bash", "run.sh", *words], capture_output=True, text=True, timeout=10, cwd=tmp_path
+        ["bash", "run.sh", *words], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
 
 
@@ -82,6 +82,6 @@ def test_dry_run_prints_the_plan(run):
 @pytest.mark.parametrize(("value", "fine"), [("2", True), ("0", False), ("x", False), ("", False), ("2.5", False)])
 def test_number(value, fine):
     code = f'. {ROOT}/utils/stage.sh; number 1 "{value}" --nj'
-    result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=10)
+    result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=60)
     assert (result.returncode == 0) == fine
     assert fine or "--nj takes a whole number >= 1" in result.stderr
