@@ -1,7 +1,7 @@
 """Put a codec into a recipe's directory: `python -m codecsep.bin.get_codec --out exp/codec`.
 
-Without `--from` the committed weights of the mini codec are copied; `--from exp/codec_train` exports a training: float16
-safetensors, config.yaml, and codec.json with the weights' SHA-256 and the measured delay.
+Without `--from` the committed weights of the mini codec are copied; `--from exp/codec_train` exports a training as
+float16 safetensors, config.yaml and codec.json with the weights' SHA-256 and the measured delay.
 """
 
 from __future__ import annotations

@@ -52,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def start_from(settings: Any, experiment: str) -> None:
-    """Set the file of every entry of `init`."""
+    """Set the file of every entry of `init` that names none."""
     if not settings.init:
         raise CommandError(
             "--init needs the key `init` in the configuration, such as [{source: encoder, target: encoder}]"
         )
     for part in settings.init:
-        part.file = experiment
+        part.file = part.file or experiment
 
 
 def is_done(exp_dir: Path, settings: Any) -> bool:

@@ -27,8 +27,8 @@ class Config:
     """`size`: base or large (WavLM-large expects utterance-normalised input, WavLM-base does not).
 
     `checkpoint`: path as above, or empty for random weights.  `freeze_layers`: how many Transformer layers, counted
-    from the bottom, stay fixed beside the convolutional front end.  A row's states do not depend on its batch with large;
-    WavLM-base normalises its first convolution over the padded time axis, so there they do, slightly.
+    from the bottom, stay fixed beside the convolutional front end.  With large, a row's states do not depend
+    on its batch; WavLM-base normalises its first convolution over the padded time axis, so there they do, slightly.
     """
 
     size: str = "large"

@@ -10,6 +10,7 @@ Departures: the input is the mixture's spectrum (DASB's "continuous" variant) an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from codecsep.codecs import encoders
 from codecsep.codecs.encoders import EncoderConfig
 from codecsep.decode.options import DecodeOptions
 from codecsep.models.base import Separation
+from codecsep.nn.codebooks import Codes
 from codecsep.signal.permute import pit_loss
 from codecsep.tokens.padding import pad_sequences
 from codecsep.tokens.vocab import Vocab
@@ -29,12 +31,54 @@ from codecsep.tokens.vocab import Vocab
 
 @dataclass
 class Config:
-    """Encoder, codec sizes and number of speakers.  The defaults are DASB's EnCodec setting at medium rate."""
+    """Encoder, codec sizes and number of speakers.  The defaults are DASB's EnCodec setting at medium rate.
+
+    `code_width`: 0 for DASB's linear layer, or the width of the codec's code vectors for a head made of them.
+    """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     num_codebooks: int = 8
     codebook_size: int = 1024
+    code_width: int = 0
     num_speakers: int = 2
+
+
+class LinearHead(nn.Module):
+    """One linear layer to the classes of all speakers and levels (DASB's)."""
+
+    def __init__(self, config: Config, width: int):
+        super().__init__()
+        self.shape = (config.num_speakers, config.num_codebooks, config.codebook_size + 1)
+        self.linear = nn.Linear(width, math.prod(self.shape))
+
+    def forward(self, memory: Tensor) -> Tensor:
+        """memory [B, T, D] -> logits [B, T, N, K, V + 1]."""
+        return self.linear(memory).unflatten(-1, self.shape)
+
+
+class CodebookHead(nn.Module):
+    """Logits as products with the codec's code vectors (`nn.codebooks.Codes`), a vector per speaker and level."""
+
+    def __init__(self, config: Config, width: int):
+        super().__init__()
+        self.shape = (config.num_speakers, config.num_codebooks, config.code_width)
+        self.vectors = nn.Linear(width, math.prod(self.shape))
+        self.codebooks = nn.ModuleList(
+            Codes(config.codebook_size, config.code_width) for _ in range(config.num_codebooks)
+        )
+        self.absent = nn.Linear(width, math.prod(self.shape[:2]))
+        self.biases = nn.Parameter(torch.zeros(config.num_codebooks, config.codebook_size))
+        nn.init.normal_(self.vectors.weight, std=1.0 / (width * config.code_width) ** 0.5)
+
+    def forward(self, memory: Tensor) -> Tensor:
+        """memory [B, T, D] -> logits [B, T, N, K, V + 1]."""
+        codes = torch.stack([book.codes / book.rms() for book in self.codebooks])
+        vectors = self.vectors(memory).unflatten(-1, self.shape)
+        present = torch.einsum("btnkd,kvd->btnkv", vectors, codes) + self.biases
+        return torch.cat([present, self.absent(memory).unflatten(-1, self.shape[:2])[..., None]], -1)
+
+
+HEADS = {False: LinearHead, True: CodebookHead}
 
 
 class Model(nn.Module):
@@ -48,7 +92,7 @@ class Model(nn.Module):
         self.vocab = Vocab(config.codebook_size)
         self.absent = config.codebook_size
         self.encoder = encoders.FusedEncoder(config.encoder)
-        self.head = nn.Linear(self.encoder.width, config.num_speakers * config.num_codebooks * (self.absent + 1))
+        self.head = HEADS[config.code_width > 0](config, self.encoder.width)
 
     def sequence(self, example: dict) -> None:
         """Frame-synchronous: there is no sequence to build."""
@@ -64,8 +108,7 @@ class Model(nn.Module):
     def logits(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L] -> (logits [B, T, N, K, V + 1], valid [B, T])."""
         memory, valid = self.encoder(wav, lengths)
-        shape = (self.config.num_speakers, self.config.num_codebooks, self.absent + 1)
-        return self.head(memory).unflatten(-1, shape), valid
+        return self.head(memory), valid
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy per code under the best permutation, averaged over frames and levels."""

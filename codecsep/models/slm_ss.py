@@ -23,6 +23,7 @@ from codecsep.decode import autoregressive, levels
 from codecsep.decode.options import DecodeOptions
 from codecsep.models.base import ModelError, Separation
 from codecsep.nn.attention import init_weights
+from codecsep.nn.codebooks import make_tables
 from codecsep.nn.positions import LearnedPositions, SinusoidalPositions
 from codecsep.nn.transformer import Decoder, TransformerConfig
 from codecsep.tokens import sot
@@ -40,7 +41,8 @@ class Config:
     `positions`: "absolute" (a learned table of `max_positions`; two LibriMix speakers need up to 4,288 steps), "time"
     (sinusoids that restart at <sc>, with an embedding of the speaker's turn: they line up with the mixture's frames,
     which a small network learns far faster) or "aligned" ("time", and the memory's frame of that time is added to the
-    input, so that cross-attention need not find it).  The last two are ours, not the paper's.
+    input, so that cross-attention need not find it).  The last two are ours, not the paper's.  `code_width`: 0 for the
+    paper's embedding tables, or the width of the codec's code vectors (`nn.codebooks`).
     """
 
     part: str = "ar"
@@ -48,6 +50,7 @@ class Config:
     decoder: TransformerConfig = field(default_factory=TransformerConfig)
     num_codebooks: int = 8
     codebook_size: int = 1024
+    code_width: int = 0
     positions: str = "absolute"
     max_positions: int = 4800
     max_speakers: int = 4
@@ -111,8 +114,7 @@ class TokenNetwork(nn.Module):
         self.encoder = FusedEncoder(config.encoder)
         if self.encoder.width != config.decoder.width:
             raise ModelError(f"encoder width {self.encoder.width} differs from decoder width {config.decoder.width}")
-        self.tables = nn.ModuleList(nn.Embedding(self.vocab.size, config.decoder.width) for _ in range(num_tables))
-        self.tables.apply(init_weights)
+        self.tables = make_tables(num_tables, self.vocab.size, config.decoder.width, config.code_width)
         self.positions = POSITIONS[config.positions](config)
         self.decoder = Decoder(config.decoder)
 
@@ -128,11 +130,11 @@ class TokenNetwork(nn.Module):
 
     def embed(self, level: int, ids: Tensor) -> Tensor:
         """ids of one level, padding included, -> vectors; padding reads row 0 and is masked elsewhere."""
-        return self.tables[level](ids.masked_fill(ids == self.vocab.pad, 0))
+        return self.tables.embed(level, ids.masked_fill(ids == self.vocab.pad, 0))
 
     def head(self, hidden: Tensor, level: int) -> Tensor:
         """hidden [.., D] -> logits [.., V]: the product with the level's own embedding table."""
-        return F.linear(hidden, self.tables[level].weight)
+        return F.linear(hidden, *self.tables.output(level))
 
 
 class AutoregressivePart(TokenNetwork):
@@ -233,13 +235,20 @@ class NonAutoregressivePart(TokenNetwork):
         sequence = batch["sequence"]
         wanted = self._draw_levels(len(sequence), sequence.device)
         hidden = self.hidden(memory, valid, sequence, wanted)
-        tables = torch.stack([table.weight for table in self.tables])[wanted]
-        logits = torch.bmm(hidden, tables.transpose(1, 2)).float()
+        logits = self.row_heads(hidden, wanted).float()
         truth = sequence[torch.arange(len(sequence), device=sequence.device), wanted]
         truth = truth.masked_fill(~self.vocab.is_code(truth), self.vocab.pad)
         loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), ignore_index=self.vocab.pad)
         hits = (logits.argmax(-1) == truth)[truth != self.vocab.pad].float().mean()
         return loss, {"cross_entropy": float(loss.detach()), "accuracy": float(hits)}
+
+    def row_heads(self, hidden: Tensor, wanted: Tensor) -> Tensor:
+        """Each row [S, D] through the output layer of its own level `wanted` [B] -> [B, S, V]."""
+        logits = hidden.new_empty(*hidden.shape[:2], self.vocab.size)
+        for level in wanted.unique().tolist():
+            rows = wanted == level
+            logits[rows] = self.head(hidden[rows], level).to(logits)
+        return logits
 
     def _draw_levels(self, batch: int, device: torch.device) -> Tensor:
         """Uniform in training; in evaluation the rows take the levels in turn, so that validation is repeatable."""
@@ -304,7 +313,7 @@ class Pipeline:
         self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]
     ) -> list[Separation]:
         """Mixtures (float32 [L] at 16 kHz) -> codes per speaker; as many speakers as the decoded <sc> imply."""
-        device = self.ar.tables[0].weight.device
+        device = next(self.ar.parameters()).device
         wav, lengths = pad_sequences([torch.as_tensor(m) for m in mixtures], 0.0)
         wav, lengths = wav.to(device), lengths.to(device)
         rows, stats = self.ar.generate(wav, lengths, options, keys)

@@ -148,7 +148,7 @@ def test_nar_head_of_a_level_is_its_own_table():
     loss.backward()
     torch.manual_seed(0)
     level = int(model.part._draw_levels(1, torch.device("cpu")))
-    moved = [table.weight.grad is not None and bool(table.weight.grad.any()) for table in model.part.tables]
+    moved = [t.weight.grad is not None and bool(t.weight.grad.any()) for t in model.part.tables.levels]
     assert moved == [i <= level for i in range(4)]
 
 
@@ -206,7 +206,7 @@ def test_paper_config_has_the_papers_parameters():
     assert count_parameters(ar.encoder.network) == 315_452_096  # torchaudio's WavLM-large
     assert count_parameters(ar) / 1e6 == pytest.approx(590, abs=2)
     assert (count_parameters(nar) - count_parameters(nar.encoder)) / 1e6 == pytest.approx(282, abs=2)
-    assert len(nar.tables) == 8 and nar.tables[0].weight.shape == (1027, 1024)
+    assert len(nar.tables.levels) == 8 and nar.tables.levels[0].weight.shape == (1027, 1024)
 
 
 def test_wavlm_shape_trains_one_step_and_decodes():
