@@ -166,6 +166,18 @@ def test_size_and_syntax(recipe):
     assert subprocess.run(["bash", "-n", path]).returncode == 0
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("egs/*/*/conf/**/*.yaml")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_configurations_hold_known_keys(path):
+    from codecsep import config
+    from codecsep.decode.options import DecodeOptions
+    from codecsep.train.settings import TrainConfig
+
+    if "model" in config.read_yaml(path):
+        assert config.load_model_config(TrainConfig, path).train.max_steps > 0
+    else:
+        config.load(DecodeOptions, path)
+
+
 def test_every_configuration_has_a_toy():
     folder = ROOT / "egs/prompts2mix/slm_ss/conf"
     assert {path.name for path in folder.glob("*.yaml")} == {path.name for path in (folder / "toy").glob("*.yaml")}
