@@ -23,7 +23,7 @@ from codecsep.data import atomic, audio, datadir
 from codecsep.decode.options import DecodeOptions
 
 COLUMNS = (
-    "id", "num_speakers", "frames", *COUNTS, "attenuation", "seconds", "decode_seconds", "rtf",
+    "id", "num_speakers", "frames", *COUNTS.values(), "attenuation", "seconds", "decode_seconds", "rtf",
 )  # fmt: skip
 LEVEL = "estimates of a mixture are scaled by one factor so that their sum has the RMS of the mixture"
 Row = dict[str, Any]
@@ -109,7 +109,7 @@ def row_of(key: str, result: Separated, seconds: float, rtf: float) -> Row:
         "id": key,
         "num_speakers": len(result.estimates),
         "frames": ",".join(map(str, result.frames)),
-        **{name: result.counts.get(name, "-") for name in COUNTS},  # -: this model does not count it
+        **{name: result.counts.get(name, "-") for name in COUNTS.values()},  # -: this model does not count it
         "attenuation": f"{result.attenuation:.4f}",
         "seconds": f"{seconds:.4f}",
         "decode_seconds": f"{seconds * rtf:.4f}",
@@ -131,7 +131,7 @@ def write_summary(out: Path, rows: list[Row], inputs: dict[str, Any]) -> None:
     """decode.json, the sign that the directory is complete."""
     seconds = sum(float(row["seconds"]) for row in rows)
     spent = sum(float(row["decode_seconds"]) for row in rows)
-    counts = {name: sum(row[name] for row in rows) for name in COUNTS if all(row[name] != "-" for row in rows)}
+    counts = {name: sum(row[name] for row in rows) for name in COUNTS.values() if all(row[name] != "-" for row in rows)}
     summary = {
         "inputs": inputs,
         "seed": inputs["options"]["seed"],

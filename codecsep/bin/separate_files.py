@@ -61,7 +61,7 @@ def write(result: Separated, out: Path, stem: str, rate: int) -> Iterator[Path]:
 
 def report(path: Path, result: Separated) -> None:
     """Say on stderr what a listener should know."""
-    if result.counts.get("eos_missing"):
+    if result.counts.get("missing_eos"):
         print(f"{path}: the decoder was cut before it had ended; the last speaker may lack its end", file=sys.stderr)
     if result.attenuation < 1.0:
         print(f"{path}: estimates are scaled by {result.attenuation:.3f} to stay within full scale", file=sys.stderr)

@@ -25,7 +25,8 @@ from codecsep.signal import stitch
 from codecsep.tokens.padding import pad_sequences
 from codecsep.train import checkpoint
 
-COUNTS = ("eos_missing", "loop_blocks", "bound_hits")
+# what a model counts (the stats of its Separation) and its name in decode.tsv and decode.json
+COUNTS = {"eos_missing": "missing_eos", "loop_blocks": "loop_blocks", "bound_hits": "bound_hits"}
 SHORTEST_SECONDS = 0.1  # shorter mixtures are padded for the network: its front end needs a few frames
 
 
@@ -59,7 +60,7 @@ class Separated:
 
     estimates: np.ndarray
     frames: list[int]  # codec frames per speaker, each window's speakers one after the other
-    counts: dict[str, int] = field(default_factory=dict)  # those of COUNTS that the model counts
+    counts: dict[str, int] = field(default_factory=dict)  # by their names in decode.tsv; only what the model counts
     attenuation: float = 1.0
 
 
@@ -198,7 +199,7 @@ def _level(
     if not waves:
         raise SeparationError(f"{name}: the model gave no speaker")
     estimates = match_level(np.stack([fit(wave, len(piece)) for wave in waves]), piece)
-    counts = {name: int(stats[name]) for name in COUNTS if name in stats}
+    counts = {name: int(stats[key]) for key, name in COUNTS.items() if key in stats}
     return Separated(estimates, [matrix.shape[1] for matrix in codes], counts)
 
 

@@ -189,13 +189,13 @@ def test_a_data_directory(system):
     assert row["id"] == "utt_b" and row["num_speakers"] == "2" and row["frames"] == "16,16"
     assert (
         row["loop_blocks"] == "3"
-        and row["eos_missing"] == "0"
+        and row["missing_eos"] == "0"
         and row["bound_hits"] == "-"
         and row["seconds"] == "0.3100"
     )
     summary = json.loads(datadir.Path("out/decode.json").read_text())
     assert summary["seed"] == 1 and summary["num_mixtures"] == 4 and summary["loop_blocks"] == 12
-    assert "bound_hits" not in summary
+    assert summary["missing_eos"] == 0 and "bound_hits" not in summary
     assert set(summary["inputs"]["models"]) == {"exp/ar", "exp/nar"} and summary["rtf"] > 0
 
 
