@@ -10,28 +10,33 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from codecsep.codecs import fbank, wavlm
+from codecsep.codecs import fbank, mini_encoder, wavlm
 from codecsep.tokens.padding import length_mask
 
-KINDS = {"fbank": fbank, "wavlm": wavlm}
+KINDS = {"fbank": fbank, "mini_encoder": mini_encoder, "wavlm": wavlm}
 
 
 @dataclass
 class EncoderConfig:
-    """`kind` names a file of codecs/ (fbank or wavlm); only that part's config is used."""
+    """`kind` names a file of codecs/ (fbank, mini_encoder or wavlm); only that part's config is used."""
 
     kind: str = "wavlm"
     fbank: fbank.Config = field(default_factory=fbank.Config)
+    mini_encoder: mini_encoder.Config = field(default_factory=mini_encoder.Config)
     wavlm: wavlm.Config = field(default_factory=wavlm.Config)
 
 
+class EncoderError(ValueError):
+    """An encoder that does not exist."""
+
+
 class FusedEncoder(nn.Module):
-    """wav -> memory for cross-attention or for a classifier.  Raises ValueError on an unknown kind."""
+    """wav -> memory for cross-attention or for a classifier.  Raises EncoderError on an unknown kind."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
         if config.kind not in KINDS:
-            raise ValueError(f"network.encoder.kind is '{config.kind}'; allowed: {', '.join(KINDS)}")
+            raise EncoderError(f"network.encoder.kind is '{config.kind}'; allowed: {', '.join(KINDS)}")
         self.network = KINDS[config.kind].Encoder(getattr(config, config.kind))
         self.fusion = nn.Linear(self.network.num_states, 1, bias=False)
         nn.init.constant_(self.fusion.weight, 1.0 / self.network.num_states)

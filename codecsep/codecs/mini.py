@@ -60,8 +60,8 @@ def active_level(wav: Tensor, lengths: Tensor, hop: int = 320, floor: float = 1e
     return ((energy * active).sum(1) / active.sum(1).clamp_min(1)).sqrt().clamp_min(1e-5)
 
 
-class Network(nn.Module):
-    """Encoder, residual quantiser and decoder of the mini codec."""
+class Analyser(nn.Module):
+    """The encoder half: level, spectrum, ConvNeXt blocks, latents."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -70,6 +70,32 @@ class Network(nn.Module):
         self.analysis = nn.Linear(3 * bins, width)
         self.encoder = ConvNeXtStack(config.encoder_blocks, width, config.kernel, config.expansion)
         self.to_latent = nn.Linear(width, config.quantizer.width)
+
+    def normalise(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """Bring active speech to the codec's level and zero what lies beyond each row's length.  [B, L] -> [B, L]."""
+        gain = self.config.level / active_level(wav, lengths, self.config.hop)
+        return wav * gain.clamp_max(1e3)[:, None] * length_mask(lengths, wav.shape[1])
+
+    def forward(self, wav: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised wav [B, L], valid frames [B, T] -> (hidden [B, T, width], latents [B, T, quantizer.width]).
+
+        Latents have unit variance: otherwise the commitment loss shrinks them to nothing within a hundred steps.
+        """
+        spectrum = same_stft(wav, self.config.analysis_size, self.config.hop).transpose(1, 2)
+        size = spectrum.abs().clamp_min(1e-5)
+        compressed = torch.view_as_real(spectrum * size ** (self.config.compression - 1)).flatten(2)
+        features = torch.cat([compressed, size.clamp_min(1e-3).log()], -1)
+        hidden = self.encoder(self.analysis(features), valid[..., None].to(wav))
+        latents = self.to_latent(hidden)
+        return hidden, nn.functional.layer_norm(latents, latents.shape[-1:])
+
+
+class Network(Analyser):
+    """Encoder, residual quantiser and decoder of the mini codec."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        width = config.width
         self.quantizer = ResidualQuantizer(config.quantizer)
         self.from_latent = nn.Linear(config.quantizer.width, width)
         self.decoder = ConvNeXtStack(config.decoder_blocks, width, config.kernel, config.expansion)
@@ -77,23 +103,9 @@ class Network(nn.Module):
         self.synthesis = ConvNeXtStack(config.synthesis_blocks, width, config.kernel, config.expansion)
         self.head = nn.Linear(width, config.synthesis_size + 2)
 
-    def normalise(self, wav: Tensor, lengths: Tensor) -> Tensor:
-        """Bring active speech to the codec's level and zero what lies beyond each row's length.  [B, L] -> [B, L]."""
-        gain = self.config.level / active_level(wav, lengths, self.config.hop)
-        return wav * gain.clamp_max(1e3)[:, None] * length_mask(lengths, wav.shape[1])
-
     def latents(self, wav: Tensor, valid: Tensor) -> Tensor:
-        """Normalised wav [B, L], valid frames [B, T] -> continuous latents [B, T, quantizer.width] of unit variance.
-
-        Without the fixed variance the commitment loss shrinks the latents to nothing within a hundred steps.
-        """
-        spectrum = same_stft(wav, self.config.analysis_size, self.config.hop).transpose(1, 2)
-        size = spectrum.abs().clamp_min(1e-5)
-        compressed = torch.view_as_real(spectrum * size ** (self.config.compression - 1)).flatten(2)
-        features = torch.cat([compressed, size.clamp_min(1e-3).log()], -1)
-        mask = valid[..., None].to(wav)
-        latents = self.to_latent(self.encoder(self.analysis(features), mask))
-        return nn.functional.layer_norm(latents, latents.shape[-1:])
+        """Normalised wav [B, L], valid frames [B, T] -> continuous latents [B, T, quantizer.width]."""
+        return super().forward(wav, valid)[1]
 
     def synthesise(self, latents: Tensor, valid: Tensor) -> Tensor:
         """Quantised latents [B, T, quantizer.width], valid [B, T] -> wav [B, T * hop]."""

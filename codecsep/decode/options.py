@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 STRATEGIES = ("greedy", "sample", "beam")
 LENGTH_RULES = ("bound", "exact")
+LEVEL_CHOICES = ("argmax", "mean")
 
 
 class OptionError(ValueError):
@@ -37,6 +38,8 @@ class DecodeOptions:
     length_rule: str = "bound"  # bound: at most the mixture's frames + slack; exact: just as many ("oracle length")
     length_slack: int = 2  # frames that a speaker may exceed the mixture's frames by (bound only)
     min_frames: int = 1  # fewest frames per speaker
+    num_levels: int = 0  # codebooks to fill in, from the lowest; 0 = all (SLM-SS, figure 2, truncates so)
+    level_choice: str = "argmax"  # argmax (the paper) | mean: the code nearest to the expected code vector (ours)
     leave_every: int = 1  # steps between two looks at which rows have ended; more saves waiting for a GPU
     seed: int = 1  # sample only
 
@@ -52,7 +55,7 @@ class DecodeOptions:
 
 
 def _check_choices(options: DecodeOptions) -> None:
-    for name, allowed in (("strategy", STRATEGIES), ("length_rule", LENGTH_RULES)):
+    for name, allowed in (("strategy", STRATEGIES), ("length_rule", LENGTH_RULES), ("level_choice", LEVEL_CHOICES)):
         value = getattr(options, name)
         if value not in allowed:
             raise OptionError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
@@ -61,7 +64,7 @@ def _check_choices(options: DecodeOptions) -> None:
 def _check_ranges(options: DecodeOptions) -> None:
     lowest = {
         "top_k": 0, "beam_size": 1, "loop_period": 0, "loop_repeats": 1, "loop_min_period": 1,
-        "max_speakers": 1, "length_slack": 0, "min_frames": 1, "leave_every": 1, "seed": 0,
+        "max_speakers": 1, "length_slack": 0, "min_frames": 1, "num_levels": 0, "leave_every": 1, "seed": 0,
     }  # fmt: skip
     for name, low in lowest.items():
         if getattr(options, name) < low:

@@ -24,7 +24,7 @@ from codecsep.decode.options import DecodeOptions
 from codecsep.models.base import ModelError, Separation
 from codecsep.nn.attention import init_weights
 from codecsep.nn.codebooks import make_tables
-from codecsep.nn.positions import LearnedPositions, SinusoidalPositions
+from codecsep.nn.sequence_positions import PositionConfig, make_positions
 from codecsep.nn.transformer import Decoder, TransformerConfig
 from codecsep.tokens import sot
 from codecsep.tokens.padding import pad_sequences
@@ -59,63 +59,18 @@ class Config:
     token_dropout: float = 0.0
 
 
-class AbsolutePositions(nn.Module):
-    """Step index in the sequence, from a learned table."""
-
-    def __init__(self, config: Config):
-        super().__init__()
-        self.table = LearnedPositions(config.max_positions, config.decoder.width)
-
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
-        return self.table(steps)
-
-
-class TimePositions(nn.Module):
-    """Time within the speaker and the speaker's turn."""
-
-    def __init__(self, config: Config):
-        super().__init__()
-        self.times = SinusoidalPositions(config.decoder.width)
-        self.turns = nn.Embedding(config.max_speakers + 1, config.decoder.width)
-        self.turns.apply(init_weights)
-
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
-        return self.times(times) + self.turns(turns.clamp_max(self.turns.num_embeddings - 1))
-
-
-class AlignedPositions(TimePositions):
-    """`TimePositions`, and the memory's frame that a step is about: the next one to be written for the AR part
-    (`offset` 0: after frame t - 1 comes frame t), the step's own for the NAR part (`offset` -1)."""
-
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self.offset = {"ar": 0, "nar": -1}[config.part]
-        self.ratio = MEMORY_RATE / config.frame_rate
-        self.frame = nn.Linear(config.decoder.width, config.decoder.width)
-
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
-        index = ((times + self.offset).clamp_min(0) * self.ratio).long().clamp_max(memory.shape[1] - 1)
-        frames = memory.gather(1, index[..., None].expand(-1, -1, memory.shape[2]))
-        return super().forward(steps, times, turns, memory) + self.frame(frames)
-
-
-POSITIONS = {"absolute": AbsolutePositions, "time": TimePositions, "aligned": AlignedPositions}
-
-
 class TokenNetwork(nn.Module):
     """What both parts share: mixture encoder, one embedding table per level, positions, decoder, tied heads."""
 
     def __init__(self, config: Config, num_tables: int):
         super().__init__()
-        if config.positions not in POSITIONS:
-            raise ModelError(f"network.positions is '{config.positions}'; allowed: {', '.join(POSITIONS)}")
         self.config = config
         self.vocab = Vocab(config.codebook_size)
         self.encoder = FusedEncoder(config.encoder)
         if self.encoder.width != config.decoder.width:
             raise ModelError(f"encoder width {self.encoder.width} differs from decoder width {config.decoder.width}")
         self.tables = make_tables(num_tables, self.vocab.size, config.decoder.width, config.code_width)
-        self.positions = POSITIONS[config.positions](config)
+        self.positions = make_positions(position_config(config))
         self.decoder = Decoder(config.decoder)
 
     def place(self, level0: Tensor, memory: Tensor) -> Tensor:
@@ -135,6 +90,19 @@ class TokenNetwork(nn.Module):
     def head(self, hidden: Tensor, level: int) -> Tensor:
         """hidden [.., D] -> logits [.., V]: the product with the level's own embedding table."""
         return F.linear(hidden, *self.tables.output(level))
+
+
+def position_config(config: Config) -> PositionConfig:
+    """Positions as `nn.sequence_positions` wants them.  The AR step after frame t - 1 writes frame t and is told of the
+    memory there; a NAR step is about its own frame."""
+    return PositionConfig(
+        kind=config.positions,
+        width=config.decoder.width,
+        max_positions=config.max_positions,
+        max_turns=config.max_speakers,
+        memory_ratio=MEMORY_RATE / config.frame_rate,
+        memory_offset={"ar": 0, "nar": -1}[config.part],
+    )
 
 
 class AutoregressivePart(TokenNetwork):
@@ -258,15 +226,25 @@ class NonAutoregressivePart(TokenNetwork):
         return torch.arange(batch, device=device) % highest + 1
 
     @torch.inference_mode()
-    def fill(self, wav: Tensor, lengths: Tensor, level0: Tensor) -> Tensor:
-        """Level-0 sequences [B, S] (padded) of these mixtures -> [B, K, S]."""
+    def fill(self, wav: Tensor, lengths: Tensor, level0: Tensor, options: DecodeOptions) -> Tensor:
+        """Level-0 sequences [B, S] (padded) of these mixtures -> [B, K, S], or fewer levels (options.num_levels)."""
         memory, valid = self.encoder(wav, lengths)
 
         def level_step(sequence: Tensor, level: int) -> Tensor:
             wanted = torch.full((len(sequence),), level, device=sequence.device)
             return self.head(self.hidden(memory, valid, sequence, wanted), level)
 
-        return levels.decode(level_step, level0, self.vocab, self.config.num_codebooks)
+        num_levels = min(options.num_levels or self.config.num_codebooks, self.config.num_codebooks)
+        return levels.decode(level_step, level0, self.vocab, num_levels, self._choice(options))
+
+    def _choice(self, options: DecodeOptions) -> levels.LevelChoice:
+        """How a level's code follows from its logits.  Raises ModelError when the tables hold no code vectors."""
+        if options.level_choice == "argmax":
+            return levels.argmax
+        if self.config.code_width == 0:
+            raise ModelError("level_choice 'mean' needs the codec's code vectors (network.code_width); use argmax")
+        vectors = [book.codes.detach() for book in self.tables.codebooks]
+        return lambda logits, level: levels.nearest_to_mean(logits, vectors[level])
 
 
 PARTS = {"ar": AutoregressivePart, "nar": NonAutoregressivePart}
@@ -318,7 +296,7 @@ class Pipeline:
         wav, lengths = wav.to(device), lengths.to(device)
         rows, stats = self.ar.generate(wav, lengths, options, keys)
         sequences, _ = pad_sequences(rows, self.ar.vocab.pad)
-        filled = self.nar.fill(wav, lengths, sequences) if self.nar else sequences[:, None]
+        filled = self.nar.fill(wav, lengths, sequences, options) if self.nar else sequences[:, None]
         found = []
         for row, stat, tokens in zip(filled.cpu(), stats, rows, strict=True):
             counted = {"eos_missing": int(stat.missing_eos), "loop_blocks": stat.loop_blocks}

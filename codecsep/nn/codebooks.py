@@ -1,9 +1,9 @@
 """Token tables: vectors of token ids going in, and the tied output layer that turns vectors into logits.
 
 `PlainTables` are those of SLM-SS (section 2.3): one full-width table per level.  `CodebookTables` (ours) factor each
-table into the codec's own code vectors and one projection shared by all levels, after ALBERT's factorised embedding (Lan
-et al. 2020): codes that sound alike start with like logits, and the sum of the lower levels' vectors is the partly quantised
-latent itself, so that little data goes a long way.  Load the code vectors with the training's `init`:
+table into the codec's own code vectors and one projection shared by all levels, after ALBERT's factorised embedding
+(Lan et al. 2020): codes that sound alike start with like logits, and the sum of the lower levels' vectors is the partly
+quantised latent itself, so that little data goes a long way.  Load the code vectors with the training's `init`:
 
     init: [{file: exp/codec/mini.safetensors, source: quantizer.levels, target: part.tables.codebooks}]
 """

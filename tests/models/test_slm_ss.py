@@ -9,6 +9,7 @@ from codecsep.codecs.encoders import EncoderConfig
 from codecsep.decode.options import DecodeOptions
 from codecsep.models import slm_ss
 from codecsep.models.base import ModelError
+from codecsep.nn.sequence_positions import PositionError
 from codecsep.nn.transformer import TransformerConfig, count_parameters
 from codecsep.tokens import sot
 
@@ -194,7 +195,7 @@ def test_join_refuses_parts_that_do_not_fit():
 def test_unknown_part_and_positions_are_refused():
     with pytest.raises(ModelError, match="allowed: ar, nar"):
         slm_ss.Model(tiny_config("both"))
-    with pytest.raises(ModelError, match="allowed: absolute, time, aligned"):
+    with pytest.raises(PositionError, match="allowed: absolute, time, aligned"):
         slm_ss.Model(tiny_config("ar", "rotary"))
 
 

@@ -1,0 +1,80 @@
+"""Where a step of a serialised sequence stands: its index, its time, or also the memory's frame of that time.
+
+All take (steps, times, turns), int64 [B, S]: index in the sequence, frames since the speaker began, number of the
+speaker; and the memory [B, M, D].  All return [B, S, D].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from codecsep.nn.attention import init_weights
+from codecsep.nn.positions import LearnedPositions, SinusoidalPositions
+
+
+class PositionError(ValueError):
+    """A kind of positions that does not exist."""
+
+
+@dataclass
+class PositionConfig:
+    """`max_positions` bounds "absolute"; `max_turns` the speakers; a step at time t is about memory frame
+    floor(max(t + memory_offset, 0) * memory_ratio) of "aligned"."""
+
+    kind: str = "absolute"
+    width: int = 1024
+    max_positions: int = 4800
+    max_turns: int = 4
+    memory_ratio: float = 1.0
+    memory_offset: int = 0
+
+
+class AbsolutePositions(nn.Module):
+    """Step index in the sequence, from a learned table (SLM-SS, Whisper)."""
+
+    def __init__(self, config: PositionConfig):
+        super().__init__()
+        self.table = LearnedPositions(config.max_positions, config.width)
+
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
+        return self.table(steps)
+
+
+class TimePositions(nn.Module):
+    """Time within the speaker, as sinusoids, and the speaker's turn."""
+
+    def __init__(self, config: PositionConfig):
+        super().__init__()
+        self.times = SinusoidalPositions(config.width)
+        self.turns = nn.Embedding(config.max_turns + 1, config.width)
+        self.turns.apply(init_weights)
+
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
+        return self.times(times) + self.turns(turns.clamp_max(self.turns.num_embeddings - 1))
+
+
+class AlignedPositions(TimePositions):
+    """`TimePositions`, and a projection of the memory's frame that the step is about."""
+
+    def __init__(self, config: PositionConfig):
+        super().__init__(config)
+        self.config = config
+        self.frame = nn.Linear(config.width, config.width)
+
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
+        index = ((times + self.config.memory_offset).clamp_min(0) * self.config.memory_ratio).long()
+        index = index.clamp_max(memory.shape[1] - 1)
+        frames = memory.gather(1, index[..., None].expand(-1, -1, memory.shape[2]))
+        return super().forward(steps, times, turns, memory) + self.frame(frames)
+
+
+KINDS = {"absolute": AbsolutePositions, "time": TimePositions, "aligned": AlignedPositions}
+
+
+def make_positions(config: PositionConfig) -> nn.Module:
+    """The positions of `config.kind`; PositionError names the kinds when there is none of that name."""
+    if config.kind not in KINDS:
+        raise PositionError(f"network.positions is '{config.kind}'; allowed: {', '.join(KINDS)}")
+    return KINDS[config.kind](config)
