@@ -15,7 +15,7 @@ CORE = [
     "soundfile>=0.12",
     "av",
     "pyyaml>=6",
-    "jsonargparse>=4.40",
+    "jsonargparse>=4.49",
     "safetensors",
     "tqdm",
     "tensorboard",
@@ -52,7 +52,7 @@ BASELINES = [
     "espnet>=202611; python_version>='3.12'",
     *(f"{need}; python_version<'3.12'" for need in ESPNET_NEEDS),
 ]
-DEV = ["pytest", "hypothesis", "ruff", "kaldiio>=2.18"]
+DEV = ["pytest", "hypothesis", "ruff", "kaldiio>=2.18", "torchaudio>=2.11,<2.12"]
 EXTRAS = {"metrics": METRICS, "codecs": CODECS, "alm": ALM, "baselines": BASELINES, "dev": DEV}
 
 setup(

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codecsep import config
-from codecsep.codecs.base import CodecError, check_fingerprint, file_sha256, load
+from codecsep.codecs.base import CodecError, check_fingerprint, load
 from codecsep.data import atomic, audio
 from codecsep.data.ark import CodecInfo, read_codec_info, write_codec_info
 from codecsep.data.datadir import read_table
+from codecsep.data.digest import file_sha256
 
 PROG = "codecsep-get-codec"
 COMMITTED = Path(__file__).resolve().parents[2] / "egs" / "prompts2mix" / "codec" / "weights"

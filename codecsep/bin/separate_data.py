@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from codecsep.bin.separation import COUNTS, Separated, System, Window, load_system
-from codecsep.codecs import base as codecs
 from codecsep.data import atomic, audio, datadir
+from codecsep.data.digest import file_sha256
 from codecsep.decode.options import DecodeOptions
 
 COLUMNS = (
@@ -61,8 +61,8 @@ def describe(
     return {
         "options": dataclasses.asdict(options),
         "window": dataclasses.asdict(window),
-        "models": {str(path): codecs.file_sha256(path / "best.safetensors") for path in models},
-        "codec": {str(codec): codecs.file_sha256(codec / "codec.json")},
+        "models": {str(path): file_sha256(path / "best.safetensors") for path in models},
+        "codec": {str(codec): file_sha256(codec / "codec.json")},
         "mixtures": listing.hexdigest(),
     }
 

@@ -6,7 +6,6 @@ A codec directory holds `codec.json` (`data.ark.CodecInfo`: name, fingerprint, r
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from codecsep import config
 from codecsep.data.ark import CodecInfo, read_codec_info
+from codecsep.data.digest import file_sha256
 
 
 class CodecError(ValueError):
@@ -69,13 +69,6 @@ def check_fingerprint(weights: Path, wanted: str) -> None:
     found = file_sha256(weights)
     if found != wanted:
         raise CodecError(f"{weights}: SHA-256 is {found}, codec.json says {wanted}; run --stage 1 again")
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
 
 
 def read_config(path: Path, cls: type):

@@ -33,6 +33,7 @@ from codecsep.tokens.vocab import Vocab
 class Config:
     """Encoder, codec sizes and number of speakers.  The defaults are DASB's EnCodec setting at medium rate.
 
+    `levels_per_step`: 0 trains all levels in every step; n trains level 0 and n - 1 others, drawn anew each time.
     `code_width`: 0 for DASB's linear layer, or the width of the codec's code vectors for a head made of them.
     """
 
@@ -41,6 +42,7 @@ class Config:
     codebook_size: int = 1024
     code_width: int = 0
     num_speakers: int = 2
+    levels_per_step: int = 0
 
 
 class LinearHead(nn.Module):
@@ -51,9 +53,11 @@ class LinearHead(nn.Module):
         self.shape = (config.num_speakers, config.num_codebooks, config.codebook_size + 1)
         self.linear = nn.Linear(width, math.prod(self.shape))
 
-    def forward(self, memory: Tensor) -> Tensor:
-        """memory [B, T, D] -> logits [B, T, N, K, V + 1]."""
-        return self.linear(memory).unflatten(-1, self.shape)
+    def forward(self, memory: Tensor, levels: list[int]) -> Tensor:
+        """memory [B, T, D], the k levels wanted -> logits [B, T, N, k, V + 1]."""
+        weight = self.linear.weight.unflatten(0, self.shape)[:, levels]
+        bias = self.linear.bias.unflatten(0, self.shape)[:, levels]
+        return F.linear(memory, weight.flatten(0, 2), bias.flatten()).unflatten(-1, bias.shape)
 
 
 class CodebookHead(nn.Module):
@@ -70,15 +74,21 @@ class CodebookHead(nn.Module):
         self.biases = nn.Parameter(torch.zeros(config.num_codebooks, config.codebook_size))
         nn.init.normal_(self.vectors.weight, std=1.0 / (width * config.code_width) ** 0.5)
 
-    def forward(self, memory: Tensor) -> Tensor:
-        """memory [B, T, D] -> logits [B, T, N, K, V + 1]."""
-        codes = torch.stack([book.codes / book.rms() for book in self.codebooks])
+    def forward(self, memory: Tensor, levels: list[int]) -> Tensor:
+        """memory [B, T, D], the k levels wanted -> logits [B, T, N, k, V + 1]."""
         vectors = self.vectors(memory).unflatten(-1, self.shape)
-        present = torch.einsum("btnkd,kvd->btnkv", vectors, codes) + self.biases
-        return torch.cat([present, self.absent(memory).unflatten(-1, self.shape[:2])[..., None]], -1)
+        absent = self.absent(memory).unflatten(-1, self.shape[:2])
+        parts = []
+        for level in levels:
+            book = self.codebooks[level]
+            present = F.linear(vectors[..., level, :], book.codes / book.rms(), self.biases[level])
+            parts.append(torch.cat([present, absent[..., level, None]], -1))
+        return torch.stack(parts, 3)
 
 
-HEADS = {False: LinearHead, True: CodebookHead}
+def make_head(config: Config, width: int) -> LinearHead | CodebookHead:
+    """`CodebookHead` where the config names the width of the codec's code vectors, else `LinearHead`."""
+    return CodebookHead(config, width) if config.code_width else LinearHead(config, width)
 
 
 class Model(nn.Module):
@@ -92,7 +102,7 @@ class Model(nn.Module):
         self.vocab = Vocab(config.codebook_size)
         self.absent = config.codebook_size
         self.encoder = encoders.FusedEncoder(config.encoder)
-        self.head = HEADS[config.code_width > 0](config, self.encoder.width)
+        self.head = make_head(config, self.encoder.width)
 
     def sequence(self, example: dict) -> None:
         """Frame-synchronous: there is no sequence to build."""
@@ -105,19 +115,27 @@ class Model(nn.Module):
         codes, _ = pad_sequences(rows, self.absent)
         return {"wav": wav, "lengths": lengths, "codes": codes}
 
-    def logits(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """wav [B, L] -> (logits [B, T, N, K, V + 1], valid [B, T])."""
+    def logits(self, wav: Tensor, lengths: Tensor, levels: list[int] | None = None) -> tuple[Tensor, Tensor]:
+        """wav [B, L], the levels wanted (None: all) -> (logits [B, T, N, k, V + 1], valid [B, T])."""
         memory, valid = self.encoder(wav, lengths)
-        return self.head(memory), valid
+        return self.head(memory, list(range(self.config.num_codebooks)) if levels is None else levels), valid
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy per code under the best permutation, averaged over frames and levels."""
-        logits, valid = self.logits(batch["wav"], batch["lengths"])
-        codes = fit_frames(batch["codes"], logits.shape[1], self.absent)
+        levels = self._draw_levels()
+        logits, valid = self.logits(batch["wav"], batch["lengths"], levels)
+        codes = fit_frames(batch["codes"][:, :, levels], logits.shape[1], self.absent)
         pairs = pair_losses(logits, codes, valid)
         loss, _ = pit_loss(pairs)
         loss = loss.mean()
         return loss, {"cross_entropy": float(loss.detach())}
+
+    def _draw_levels(self) -> list[int]:
+        """All levels in evaluation; in training level 0 and a few others, if the config says so."""
+        count = self.config.levels_per_step
+        if not self.training or count == 0:
+            return list(range(self.config.num_codebooks))
+        return [0, *(1 + torch.randperm(self.config.num_codebooks - 1)[: count - 1]).sort().values.tolist()]
 
     @torch.inference_mode()
     def separate(

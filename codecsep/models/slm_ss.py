@@ -24,6 +24,7 @@ from codecsep.decode.options import DecodeOptions
 from codecsep.models.base import ModelError, Separation
 from codecsep.nn.attention import init_weights
 from codecsep.nn.codebooks import make_tables
+from codecsep.nn.sampling import replace_share, sample
 from codecsep.nn.sequence_positions import PositionConfig, make_positions
 from codecsep.nn.transformer import Decoder, TransformerConfig
 from codecsep.tokens import sot
@@ -36,27 +37,23 @@ MEMORY_RATE = 50.0  # frames a second of every encoder in codecs/
 
 @dataclass
 class Config:
-    """Defaults are the paper's (EnCodec 24 kHz at 6 kbit/s; Whisper-medium's width, 16 layers).
+    """Defaults are the paper's (EnCodec 24 kHz at 6 kbit/s; Whisper-medium's width, 16 layers); what is marked ours is
+    not in the paper and is off by default."""
 
-    `positions`: "absolute" (a learned table of `max_positions`; two LibriMix speakers need up to 4,288 steps), "time"
-    (sinusoids that restart at <sc>, with an embedding of the speaker's turn: they line up with the mixture's frames,
-    which a small network learns far faster) or "aligned" ("time", and the memory's frame of that time is added to the
-    input, so that cross-attention need not find it).  The last two are ours, not the paper's.  `code_width`: 0 for the
-    paper's embedding tables, or the width of the codec's code vectors (`nn.codebooks`).
-    """
-
-    part: str = "ar"
+    part: str = "ar"  # ar | nar
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: TransformerConfig = field(default_factory=TransformerConfig)
     num_codebooks: int = 8
     codebook_size: int = 1024
-    code_width: int = 0
-    positions: str = "absolute"
-    max_positions: int = 4800
+    frame_rate: float = 75.0  # of the codec
     max_speakers: int = 4
-    frame_rate: float = 75.0
+    max_positions: int = 4800  # of "absolute"; two LibriMix speakers need up to 4,288 steps
+    positions: str = "absolute"  # ours: "time" restarts at <sc>; "aligned" adds the memory's frame of that time
+    code_width: int = 0  # ours: width of the codec's code vectors, from which tables are made (nn.codebooks)
     label_smoothing: float = 0.0
-    token_dropout: float = 0.0
+    token_dropout: float = 0.0  # ours, AR: share of input tokens that training replaces by random codes
+    own_tokens: float = 0.0  # ours, AR: ... by own samples (parallel scheduled sampling, Mihaylova and Martins 2019)
+    confusion: float = 0.0  # ours, NAR: largest spread of mistakes in level 0 that higher levels learn to make up for
 
 
 class TokenNetwork(nn.Module):
@@ -117,10 +114,10 @@ class AutoregressivePart(TokenNetwork):
         return self.head(self.decoder(hidden, None, memory, memory_valid), 0)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Cross-entropy of the next token; `token_dropout` replaces inputs by random codes against exposure bias."""
+        """Cross-entropy of the next token."""
         memory, valid = self.encoder(batch["wav"], batch["lengths"])
         level0 = batch["sequence"][:, 0]
-        logits = self.logits(memory, valid, self._corrupt(level0[:, :-1]))
+        logits = self.logits(memory, valid, self._inputs(memory, valid, level0[:, :-1]))
         wanted = level0[:, 1:]
         loss = F.cross_entropy(
             logits.flatten(0, 1).float(),
@@ -131,11 +128,17 @@ class AutoregressivePart(TokenNetwork):
         hits = (logits.argmax(-1) == wanted)[wanted != self.vocab.pad].float().mean()
         return loss, {"cross_entropy": float(loss.detach()), "accuracy": float(hits)}
 
-    def _corrupt(self, ids: Tensor) -> Tensor:
-        if not self.training or self.config.token_dropout == 0:
+    def _inputs(self, memory: Tensor, valid: Tensor, ids: Tensor) -> Tensor:
+        """What the network reads in training instead of the true ids [B, S]; specials are never replaced."""
+        if not self.training:
             return ids
-        chosen = (torch.rand(ids.shape, device=ids.device) < self.config.token_dropout) & self.vocab.is_code(ids)
-        return torch.where(chosen, torch.randint_like(ids, self.config.codebook_size), ids)
+        is_code = self.vocab.is_code(ids)
+        if self.config.own_tokens > 0:
+            with torch.no_grad():
+                drawn = sample(self.logits(memory, valid, ids)[..., : self.config.codebook_size])
+            ids = replace_share(ids, F.pad(drawn[:, :-1], (1, 0)), self.config.own_tokens, is_code)
+        random = torch.randint_like(ids, self.config.codebook_size)
+        return replace_share(ids, random, self.config.token_dropout, is_code)
 
     @torch.inference_mode()
     def generate(
@@ -183,6 +186,8 @@ class NonAutoregressivePart(TokenNetwork):
 
     def __init__(self, config: Config):
         super().__init__(config, config.num_codebooks)
+        if config.confusion > 0 and config.code_width == 0:
+            raise ModelError("network.confusion needs the codec's code vectors; set network.code_width to their width")
         self.tasks = nn.Embedding(config.num_codebooks, config.decoder.width)
         self.tasks.apply(init_weights)
 
@@ -200,7 +205,7 @@ class NonAutoregressivePart(TokenNetwork):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy of one level per row, drawn uniformly from 1..K-1; specials are copied, not predicted."""
         memory, valid = self.encoder(batch["wav"], batch["lengths"])
-        sequence = batch["sequence"]
+        sequence = self._mistaken(batch["sequence"])
         wanted = self._draw_levels(len(sequence), sequence.device)
         hidden = self.hidden(memory, valid, sequence, wanted)
         logits = self.row_heads(hidden, wanted).float()
@@ -209,6 +214,14 @@ class NonAutoregressivePart(TokenNetwork):
         loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), ignore_index=self.vocab.pad)
         hits = (logits.argmax(-1) == truth)[truth != self.vocab.pad].float().mean()
         return loss, {"cross_entropy": float(loss.detach()), "accuracy": float(hits)}
+
+    def _mistaken(self, sequence: Tensor) -> Tensor:
+        """In training, the sequence with mistakes of a random spread in level 0; specials and padding stay."""
+        if not self.training or self.config.confusion == 0:
+            return sequence
+        is_code = self.vocab.is_code(sequence)
+        spread = torch.rand(len(sequence), device=sequence.device) * self.config.confusion
+        return torch.where(is_code, self.tables.confuse(sequence.masked_fill(~is_code, 0), spread), sequence)
 
     def row_heads(self, hidden: Tensor, wanted: Tensor) -> Tensor:
         """Each row [S, D] through the output layer of its own level `wanted` [B] -> [B, S, V]."""
@@ -243,8 +256,7 @@ class NonAutoregressivePart(TokenNetwork):
             return levels.argmax
         if self.config.code_width == 0:
             raise ModelError("level_choice 'mean' needs the codec's code vectors (network.code_width); use argmax")
-        vectors = [book.codes.detach() for book in self.tables.codebooks]
-        return lambda logits, level: levels.nearest_to_mean(logits, vectors[level])
+        return lambda logits, level: levels.nearest_to_mean(logits, self.tables.vectors(level))
 
 
 PARTS = {"ar": AutoregressivePart, "nar": NonAutoregressivePart}
@@ -299,8 +311,7 @@ class Pipeline:
         filled = self.nar.fill(wav, lengths, sequences, options) if self.nar else sequences[:, None]
         found = []
         for row, stat, tokens in zip(filled.cpu(), stats, rows, strict=True):
-            counted = {"eos_missing": int(stat.missing_eos), "loop_blocks": stat.loop_blocks}
-            found.append(Separation(sot.split(row[:, : len(tokens)], self.ar.vocab), counted))
+            found.append(Separation(sot.split(row[:, : len(tokens)], self.ar.vocab), stat.as_dict()))
         return found
 
 

@@ -74,6 +74,36 @@ class CodebookTables(nn.Module):
         """Weight [V, width] and bias [V] of the level's output layer, at the level's own scale."""
         return self.rows(level, self.codebooks[level].rms()), self.biases[level]
 
+    def vectors(self, level: int) -> Tensor:
+        """The level's code vectors [codebook_size, code_width], without gradient."""
+        return self.codebooks[level].codes.detach()
+
+    @torch.no_grad()
+    def confuse(self, codes: Tensor, spread: Tensor) -> Tensor:
+        """Codes as they might be after mistakes in level 0, with higher levels that make up for them.
+
+        Level 0 becomes a code drawn with probability exp(-d^2 / (2 spread^2 D)), where d is its distance to the latent
+        and D the mean squared length of level 0's vectors; where it changed, each higher level quantises anew what the
+        levels below have left over.  codes [B, K, S], spread [B] (0 changes nothing) -> [B, K, S].
+        """
+        latents = sum(F.embedding(codes[:, k], self.vectors(k)) for k in range(codes.shape[1]))
+        first = self.vectors(0)
+        closeness = _negative_distance(latents, first) / first.square().sum(-1).mean()
+        logits = closeness / (2 * spread.clamp_min(1e-3)[:, None, None] ** 2)
+        drawn = (logits - torch.empty_like(logits).exponential_().log()).argmax(-1)
+        changed = (drawn != codes[:, 0]) & (spread > 0)[:, None]
+        levels = [torch.where(changed, drawn, codes[:, 0])]
+        for k in range(1, codes.shape[1]):
+            latents = latents - F.embedding(levels[-1], self.vectors(k - 1))
+            nearest = _negative_distance(latents, self.vectors(k)).argmax(-1)
+            levels.append(torch.where(changed, nearest, codes[:, k]))
+        return torch.stack(levels, 1)
+
+
+def _negative_distance(points: Tensor, vectors: Tensor) -> Tensor:
+    """-|p - v|^2 + |p|^2 for points [.., D] and vectors [V, D] -> [.., V]; the constant does not matter to a choice."""
+    return 2 * points @ vectors.T - vectors.square().sum(-1)
+
 
 def make_tables(num_levels: int, vocab_size: int, width: int, code_width: int) -> PlainTables | CodebookTables:
     """`code_width` 0: plain tables, as in the paper; otherwise the width of the codec's code vectors."""

@@ -14,13 +14,17 @@ from codecsep.nn.kv_cache import KVCache
 
 @dataclass
 class TransformerConfig:
-    """Sizes of a stack; the defaults are Whisper-medium's width with SLM-SS's 16 layers (section 2.2)."""
+    """Sizes of a stack; the defaults are Whisper-medium's width with SLM-SS's 16 layers (section 2.2).
+
+    `dropout` acts on the branches; `attention_dropout` on attention weights, which forgoes the fast attention kernels.
+    """
 
     num_layers: int = 16
     width: int = 1024
     num_heads: int = 16
     ffn_width: int = 4096
     dropout: float = 0.0
+    attention_dropout: float = 0.0
 
 
 class EncoderBlock(nn.Module):
@@ -29,7 +33,7 @@ class EncoderBlock(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = Attention(config.width, config.num_heads, config.dropout)
+        self.attention = Attention(config.width, config.num_heads, config.attention_dropout)
         self.ffn_norm = nn.LayerNorm(config.width)
         self.up = nn.Linear(config.width, config.ffn_width)
         self.down = nn.Linear(config.ffn_width, config.width)
@@ -50,7 +54,7 @@ class DecoderBlock(EncoderBlock):
     def __init__(self, config: TransformerConfig):
         super().__init__(config)
         self.memory_norm = nn.LayerNorm(config.width)
-        self.memory_attention = Attention(config.width, config.num_heads, config.dropout)
+        self.memory_attention = Attention(config.width, config.num_heads, config.attention_dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor | None, causal: bool, memory: Tensor, memory_mask: Tensor) -> Tensor:
         normed = self.attention_norm(hidden)

@@ -7,7 +7,6 @@ A checkpoint is written beside and renamed; its manifest (sizes and SHA-256) is 
 manifest is passed over with a message, and the one before it is used.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from codecsep import config
 from codecsep.data import atomic
+from codecsep.data.digest import file_sha256
 
 Tensors = dict[str, Tensor]
 MODEL, EMA, OPTIMIZER, STATE, MANIFEST = (
@@ -94,7 +94,7 @@ def write_manifest(folder: Path) -> None:
     files = {}
     for path in sorted(folder.iterdir()):
         _force(path)
-        files[path.name] = {"size": path.stat().st_size, "sha256": sha256(path)}
+        files[path.name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
     (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": files}, indent=1), encoding="utf-8")
     _force(folder / MANIFEST)
     _force(folder)
@@ -115,22 +115,9 @@ def verify(folder: Path) -> str | None:
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry["size"]:
             return f"{name} is missing or cut"
-        if sha256(path) != entry["sha256"]:
+        if file_sha256(path) != entry["sha256"]:
             return f"{name} is damaged (its SHA-256 differs)"
     return None
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(stream)
-
-
-def _hash(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _force(path: Path) -> None:

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 
 from codecsep import config
 from codecsep.bin import separate
-from codecsep.codecs import base, mini
+from codecsep.codecs import mini
 from codecsep.data import audio, datadir
 from codecsep.data.ark import CodecInfo, write_codec_info
+from codecsep.data.digest import file_sha256
 from codecsep.models import pit_classifier, slm_ss
 
 STACK = {"width": 16, "num_layers": 1, "num_heads": 2, "ffn_width": 16}
@@ -36,7 +37,7 @@ def save_codec(folder):
     kept = {k: v.clone() for k, v in network.state_dict().items() if k not in mini.training_state(network)}
     save_file(kept, folder / "mini.safetensors")
     (folder / "config.yaml").write_text(config.dump(settings))
-    fingerprint = base.file_sha256(folder / "mini.safetensors")
+    fingerprint = file_sha256(folder / "mini.safetensors")
     write_codec_info(folder, CodecInfo("mini", fingerprint, 16000, 50.0, 320, 3, 20, 0))
 
 

@@ -13,6 +13,7 @@ from codecsep.codecs import base, mini
 from codecsep.codecs.base import CodecError
 from codecsep.data.ark import read_codec_info
 from codecsep.data.audio import read_audio
+from codecsep.data.digest import file_sha256
 from codecsep.nn.transformer import count_parameters
 
 SPEECH = Path(__file__).resolve().parents[2] / "egs" / "prompts2mix" / "downloads" / "wav"
@@ -41,7 +42,7 @@ def test_committed_weights_are_small_and_pinned():
     weights = get_codec.COMMITTED / "mini.safetensors"
     info = read_codec_info(get_codec.COMMITTED)
     assert weights.stat().st_size <= 10_000_000
-    assert base.file_sha256(weights) == info.fingerprint
+    assert file_sha256(weights) == info.fingerprint
     assert (info.sample_rate, info.frame_rate, info.hop, info.num_codebooks, info.codebook_size) == (
         16000, 50.0, 320, 8, 512,
     )  # fmt: skip
@@ -134,7 +135,7 @@ def test_unknown_codec_and_missing_files_are_named(tmp_path):
         base.load(tmp_path)
     info = json.loads((get_codec.COMMITTED / "codec.json").read_text())
     (tmp_path / "mp3.safetensors").write_bytes(b"")
-    empty = base.file_sha256(tmp_path / "mp3.safetensors")
+    empty = file_sha256(tmp_path / "mp3.safetensors")
     (tmp_path / "codec.json").write_text(json.dumps(info | {"name": "mp3", "fingerprint": empty}))
     with pytest.raises(CodecError, match="no codec named 'mp3'; codecs/ holds: mini"):
         base.load(tmp_path)

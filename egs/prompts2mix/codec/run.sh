@@ -25,7 +25,7 @@ help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
   0 data       recordings (../local)          -> data/{train,dev,test}_sources, data/{train,dev,test}
   1 codec      conf/mini.yaml                 -> exp/codec_train, exported to exp/codec
   2 to 6       nothing to do for a codec
-  7 score      exp/codec on the test prompts  -> exp/score/test/RESULTS.md   (the row 'codec')
+  7 score      exp/codec on the test prompts  -> exp/score/test/RESULTS.md   (STOI, ESTOI, similarity, WER)
 options, with what they are now:
 $(sed -n '/^stage=0/,/^python=/s/^/  --/p' "${0##*/}")"
 . ../../../utils/parse_options.sh
@@ -63,14 +63,14 @@ for number in 2 3 4 5 6; do
 done
 
 if at 7 "score and report"; then
-    need 0 "${data}/test/wav.scp"
+    need 0 "${data}/test_sources/wav.scp"
     need 1 "${weights}/codec.json"
     "${python}" ../../../tools/fetch_weights.py || log "some judges are missing: the table goes without their columns"
     # shellcheck disable=SC2086  # score_args is a list of words
     ${train_cmd} "${scored}/log/score.log" \
-        "${python}" -m codecsep.bin.score --data "${data}/test" --codec "${weights}" --out "${scored}" ${score_args}
-    "${python}" -m codecsep.bin.report --score "${scored}" --out "${scored}"
-    if [[ -s ${scored}/table.txt ]]; then cat "${scored}/table.txt"; fi
+        "${python}" -m codecsep.bin.score_codec --data "${data}/test_sources" --codec "${weights}" --out "${scored}" \
+            ${score_args}
+    cat "${scored}/RESULTS.md"
     log "results: ${PWD}/${scored}/RESULTS.md"
 fi
 finished

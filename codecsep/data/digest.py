@@ -1,0 +1,15 @@
+"""The SHA-256 of a file."""
+
+import hashlib
+from pathlib import Path
+
+BLOCK = 2**20
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,18 @@
+"""Random draws that training needs: samples of logits, and ids of which a share is replaced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sample(logits: Tensor) -> Tensor:
+    """One id per distribution, logits [.., V] -> [..]: the argmax of logits plus Gumbel noise."""
+    return (logits.float() - torch.empty_like(logits, dtype=torch.float32).exponential_().log()).argmax(-1)
+
+
+def replace_share(ids: Tensor, others: Tensor, share: float, allowed: Tensor) -> Tensor:
+    """A random `share` of the ids [..] where `allowed` [..] becomes what stands in `others` [..]."""
+    if share == 0:
+        return ids
+    return torch.where((torch.rand(ids.shape, device=ids.device) < share) & allowed, others, ids)
