@@ -45,3 +45,31 @@ def test_one_codebook_is_level_0_alone():
     assert torch.equal(levels.decode(shift_by_level, LEVEL0, VOCAB, 1), LEVEL0[:, None])
     with pytest.raises(ValueError, match="num_codebooks is 0"):
         levels.decode(shift_by_level, LEVEL0, VOCAB, 0)
+
+
+def test_nearest_to_mean_is_the_code_of_least_expected_squared_error():
+    torch.manual_seed(0)
+    vectors, logits = torch.randn(7, 3), torch.randn(2, 5, 7)
+    chosen = levels.nearest_to_mean(logits, vectors)
+    chances = logits.softmax(-1)
+    distances = torch.cdist(vectors, vectors) ** 2
+    assert torch.equal(chosen, (chances @ distances).argmin(-1))
+
+
+def test_nearest_to_mean_of_a_sure_network_is_its_argmax():
+    logits = 50.0 * torch.eye(4)[None]
+    assert levels.nearest_to_mean(logits, torch.randn(4, 3)).tolist() == [[0, 1, 2, 3]]
+
+
+def test_the_choice_is_asked_for_every_level():
+    asked = []
+
+    def choose(logits, level):
+        asked.append(level)
+        return torch.full(logits.shape[:-1], level)
+
+    vocab = Vocab(10)
+    level0 = torch.tensor([[vocab.sos, 1, 2, vocab.eos]])
+    filled = levels.decode(lambda seq, k: torch.zeros(1, 4, vocab.size), level0, vocab, 3, choose)
+    assert asked == [1, 2]
+    assert filled[0].tolist() == [[10, 1, 2, 12], [10, 1, 1, 12], [10, 2, 2, 12]]
