@@ -53,6 +53,7 @@ class Config:
     label_smoothing: float = 0.0
     token_dropout: float = 0.0  # ours, AR: share of input tokens that training replaces by random codes
     own_tokens: float = 0.0  # ours, AR: ... by own samples (parallel scheduled sampling, Mihaylova and Martins 2019)
+    level_decay: float = 1.0  # NAR: level i + 1 is drawn this many times as often as level i; 1 is uniform
     confusion: float = 0.0  # ours, NAR: largest spread of mistakes in level 0 that higher levels learn to make up for
 
 
@@ -203,7 +204,7 @@ class NonAutoregressivePart(TokenNetwork):
         return self.decoder(total, level0 != self.vocab.pad, memory, memory_valid)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Cross-entropy of one level per row, drawn uniformly from 1..K-1; specials are copied, not predicted."""
+        """Cross-entropy of one level per row, drawn from 1..K-1; specials are copied, not predicted."""
         memory, valid = self.encoder(batch["wav"], batch["lengths"])
         sequence = self._mistaken(batch["sequence"])
         wanted = self._draw_levels(len(sequence), sequence.device)
@@ -232,10 +233,11 @@ class NonAutoregressivePart(TokenNetwork):
         return logits
 
     def _draw_levels(self, batch: int, device: torch.device) -> Tensor:
-        """Uniform in training; in evaluation the rows take the levels in turn, so that validation is repeatable."""
+        """Drawn in training; in evaluation the rows take the levels in turn, so that validation is repeatable."""
         highest = self.config.num_codebooks - 1
         if self.training:
-            return torch.randint(1, highest + 1, (batch,), device=device)
+            chances = self.config.level_decay ** torch.arange(highest, device=device, dtype=torch.float32)
+            return torch.multinomial(chances, batch, replacement=True) + 1
         return torch.arange(batch, device=device) % highest + 1
 
     @torch.inference_mode()

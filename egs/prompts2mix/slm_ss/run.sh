@@ -116,7 +116,7 @@ separate() {   # one system: its seed, where its estimates go, its networks
     shift 2
     # shellcheck disable=SC2086  # decode_args is a list of words
     ${decode_cmd} --gpu "${ngpu}" "${out}/log/separate.log" \
-        "${python}" -m codecsep.bin.separate --models "$@" --codec exp/codec --data data/test --out "${out}" \
+        "${python}" -m codecsep.bin.separate --models "$@" --codec exp/codec --data data/test --out "${out}" --batch_size 16 \
             --config "${conf_dir}/decode.yaml" --seed "${seed}" --num_speakers "${num_spk}" ${decode_args}
 }
 
