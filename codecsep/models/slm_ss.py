@@ -33,6 +33,7 @@ from codecsep.tokens.vocab import Vocab
 
 SAMPLE_RATE = 16000  # of the mixtures that the encoders read
 MEMORY_RATE = 50.0  # frames a second of every encoder in codecs/
+MEMORY_OFFSETS = {"ar": 0, "nar": -1}  # after frame t - 1 the AR part writes frame t; a NAR step is about its own frame
 
 
 @dataclass
@@ -68,7 +69,9 @@ class TokenNetwork(nn.Module):
         if self.encoder.width != config.decoder.width:
             raise ModelError(f"encoder width {self.encoder.width} differs from decoder width {config.decoder.width}")
         self.tables = make_tables(num_tables, self.vocab.size, config.decoder.width, config.code_width)
-        self.positions = make_positions(position_config(config))
+        sizes = (config.decoder.width, config.max_positions, config.max_speakers)
+        timing = (MEMORY_RATE / config.frame_rate, MEMORY_OFFSETS[config.part])
+        self.positions = make_positions(PositionConfig(config.positions, *sizes, *timing))
         self.decoder = Decoder(config.decoder)
 
     def place(self, level0: Tensor, memory: Tensor) -> Tensor:
@@ -88,19 +91,6 @@ class TokenNetwork(nn.Module):
     def head(self, hidden: Tensor, level: int) -> Tensor:
         """hidden [.., D] -> logits [.., V]: the product with the level's own embedding table."""
         return F.linear(hidden, *self.tables.output(level))
-
-
-def position_config(config: Config) -> PositionConfig:
-    """Positions as `nn.sequence_positions` wants them.  The AR step after frame t - 1 writes frame t and is told of the
-    memory there; a NAR step is about its own frame."""
-    return PositionConfig(
-        kind=config.positions,
-        width=config.decoder.width,
-        max_positions=config.max_positions,
-        max_turns=config.max_speakers,
-        memory_ratio=MEMORY_RATE / config.frame_rate,
-        memory_offset={"ar": 0, "nar": -1}[config.part],
-    )
 
 
 class AutoregressivePart(TokenNetwork):
