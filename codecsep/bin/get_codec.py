@@ -21,7 +21,8 @@ from codecsep.data.digest import file_sha256
 
 PROG = "codecsep-get-codec"
 COMMITTED = Path(__file__).resolve().parents[2] / "egs" / "prompts2mix" / "codec" / "weights"
-NUM_DELAY_SIGNALS = 16
+NUM_DELAY_SIGNALS = 32
+WAVEFORM_KEPT = 0.5  # mean correlation of resynthesis and input above which a delay is believed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -98,23 +99,30 @@ def export(experiment: Path, out: Path, data: Path | None) -> None:
         )
         write_codec_info(beside, info)
         delay = measure_delay(beside, data)
+        (beside / "mini.safetensors").chmod(0o644)
         write_codec_info(beside, CodecInfo(**{**vars(info), "delay_samples": delay}))
 
 
 def measure_delay(directory: Path, data: Path) -> int:
-    """Samples by which the resynthesis lags its input (negative: leads), the median over a few recordings."""
+    """Samples by which the resynthesis lags its input (negative: leads); 0 when the codec does not keep the waveform."""
     import torch
 
-    from codecsep.signal.delay import delay_of
+    from codecsep.signal.delay import constant_delay
 
-    codec = load(directory)
-    delays = []
+    codec, pairs = load(directory), []
     for path in list(read_table(data / "wav.scp").values())[:NUM_DELAY_SIGNALS]:
         samples, _ = audio.read_audio(path, codec.info.sample_rate)
-        wav = torch.from_numpy(samples)[None]
-        codes, frame_lengths = codec.encode(wav, torch.tensor([wav.shape[1]]))
-        delays.append(delay_of(codec.decode(codes, frame_lengths)[0, : len(samples)].numpy(), samples))
-    return int(sorted(delays)[len(delays) // 2])
+        codes, frame_lengths = codec.encode(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
+        pairs.append((codec.decode(codes, frame_lengths)[0, : len(samples)].numpy(), samples))
+    delay, correlation = constant_delay(pairs)
+    if correlation >= WAVEFORM_KEPT:
+        return delay
+    print(
+        f"{PROG}: the codec does not keep the waveform (mean correlation {correlation:.2f}), so it has no constant delay; "
+        "SI-SDR of its output means nothing",
+        file=sys.stderr,
+    )
+    return 0
 
 
 if __name__ == "__main__":
