@@ -104,7 +104,7 @@ def export(experiment: Path, out: Path, data: Path | None) -> None:
 
 
 def measure_delay(directory: Path, data: Path) -> int:
-    """Samples by which the resynthesis lags its input (negative: leads); 0 when the codec does not keep the waveform."""
+    """Samples by which the resynthesis lags its input (negative: leads); 0 when the waveform is not kept at all."""
     import torch
 
     from codecsep.signal.delay import constant_delay
@@ -118,8 +118,8 @@ def measure_delay(directory: Path, data: Path) -> int:
     if correlation >= WAVEFORM_KEPT:
         return delay
     print(
-        f"{PROG}: the codec does not keep the waveform (mean correlation {correlation:.2f}), so it has no constant delay; "
-        "SI-SDR of its output means nothing",
+        f"{PROG}: the codec does not keep the waveform (mean correlation {correlation:.2f}): "
+        "there is no constant delay, and SI-SDR of its output means nothing",
         file=sys.stderr,
     )
     return 0

@@ -109,13 +109,13 @@ class Network(Analyser):
 
     def synthesise(self, latents: Tensor, valid: Tensor) -> Tensor:
         """Quantised latents [B, T, quantizer.width], valid [B, T] -> wav [B, T * hop]."""
-        mask = valid[..., None].to(latents)
-        hidden = self.split(self.decoder(self.from_latent(latents), mask))
-        hidden = hidden.reshape(len(hidden), -1, self.config.width)
-        hidden = self.synthesis(hidden, mask.repeat_interleave(2, 1))
+        mask = valid.to(latents)
+        hidden = self.split(self.decoder(self.from_latent(latents), mask[..., None]))
+        hidden, mask = hidden.reshape(len(hidden), -1, self.config.width), mask.repeat_interleave(2, 1)
+        hidden = self.synthesis(hidden, mask[..., None])
         log_size, phase = self.head(hidden).transpose(1, 2).chunk(2, 1)
-        spectrum = torch.polar(log_size.clamp_max(6.0).exp(), phase) * mask.repeat_interleave(2, 1).transpose(1, 2)
-        return same_istft(spectrum, self.config.synthesis_size, self.config.hop // 2)
+        spectrum = torch.polar(log_size.clamp_max(6.0).exp(), phase)
+        return same_istft(spectrum, self.config.synthesis_size, self.config.hop // 2, mask)
 
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Training pass: normalised wav [B, L] -> (reconstruction [B, T * hop], commitment loss)."""

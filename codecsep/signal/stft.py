@@ -25,15 +25,17 @@ def same_stft(wav: Tensor, n_fft: int, hop: int) -> Tensor:
     return torch.stft(padded, n_fft, hop, window=hann(n_fft, wav), center=False, return_complex=True)
 
 
-def same_istft(spectrum: Tensor, n_fft: int, hop: int) -> Tensor:
-    """Inverse of `same_stft`: complex [B, n_fft // 2 + 1, T] -> wav [B, T * hop] (overlap-add, window-normalised)."""
+def same_istft(spectrum: Tensor, n_fft: int, hop: int, valid: Tensor) -> Tensor:
+    """Inverse of `same_stft`: complex [B, n_fft // 2 + 1, T], valid frames [B, T] -> wav [B, T * hop].
+
+    Overlap-add over the valid frames, divided by the windows that they bring: a row's end does not depend on padding.
+    """
     window = hann(n_fft, spectrum.real)
-    frames = torch.fft.irfft(spectrum, n_fft, dim=1) * window[:, None]
-    weights = (window**2)[None, :, None].expand(1, -1, frames.shape[-1])
+    frames = torch.fft.irfft(spectrum, n_fft, dim=1) * window[:, None] * valid[:, None]
+    weights = (window**2)[None, :, None] * valid[:, None]
     side, total = (n_fft - hop) // 2, frames.shape[-1] * hop
-    return _overlap_add(frames, hop)[:, side : side + total] / _overlap_add(weights, hop)[
-        :, side : side + total
-    ].clamp_min(1e-4)
+    wav, norm = (_overlap_add(x, hop)[:, side : side + total] for x in (frames, weights))
+    return wav / norm.clamp_min(1e-4)
 
 
 def hann(n_fft: int, like: Tensor) -> Tensor:
