@@ -70,7 +70,7 @@ if at 7 "score and report"; then
     ${train_cmd} "${scored}/log/score.log" \
         "${python}" -m codecsep.bin.score_codec --data "${data}/test_sources" --codec "${weights}" --out "${scored}" \
             ${score_args}
-    cat "${scored}/RESULTS.md"
+    if [[ -s ${scored}/RESULTS.md ]]; then cat "${scored}/RESULTS.md"; fi
     log "results: ${PWD}/${scored}/RESULTS.md"
 fi
 finished
