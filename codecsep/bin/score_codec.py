@@ -1,8 +1,8 @@
 """Score a codec on recordings of one speaker each.
 
-`python -m codecsep.bin.score_codec --codec exp/codec --data data/test_sources --out exp/score/test`: resynthesis through
+`python -m codecsep.bin.score_codec --codec exp/codec --data data/test_sources --out exp/score/test`: resynthesis with
 1, 2, 4, ... codebooks against the recordings: STOI, ESTOI, speaker similarity; WER of the English ones as recorded and
-through all codebooks.  Writes RESULTS.md and scores.json.
+with all codebooks.  Writes RESULTS.md and scores.json.
 """
 
 from __future__ import annotations
