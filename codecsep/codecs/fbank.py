@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codecsep.codecs.frame_encoder import FrameEncoder
 from codecsep.nn.attention import init_weights
 from codecsep.nn.convnext import ConvNeXtBlock
-from codecsep.nn.positions import sinusoids
 from codecsep.nn.transformer import Encoder as Transformer
-from codecsep.nn.transformer import TransformerConfig, grid_positions
+from codecsep.nn.transformer import TransformerConfig
 from codecsep.signal.stft import mel_filterbank, num_frames, same_stft
 from codecsep.tokens.padding import length_mask
 
@@ -36,7 +36,7 @@ class Config:
     )
 
 
-class Encoder(nn.Module):
+class Encoder(FrameEncoder):
     """wav -> the hidden states of all layers."""
 
     def __init__(self, config: Config):
@@ -50,15 +50,6 @@ class Encoder(nn.Module):
         self.join.apply(init_weights)
         self.transformer = Transformer(config.transformer)
 
-    @property
-    def width(self) -> int:
-        return self.config.transformer.width
-
-    @property
-    def num_states(self) -> int:
-        """Number of hidden states that `forward` returns: the Transformer's input and every layer's output."""
-        return self.config.transformer.num_layers + 1
-
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L] at 16 kHz, lengths [B] samples -> (states [num_states, B, T, width], frame_lengths [B])."""
         frame_lengths = -(-lengths // (2 * self.config.hop))
@@ -66,9 +57,7 @@ class Encoder(nn.Module):
         hidden = self.join(self.spectrum(wav, lengths))
         for conv in self.convs:
             hidden = conv(hidden, valid[..., None].to(hidden))
-        places = grid_positions(*valid.shape, wav.device) + 1
-        hidden = hidden + sinusoids(places, self.width).to(hidden)
-        return torch.stack(self.transformer(hidden, valid)), frame_lengths
+        return self.states(hidden, valid), frame_lengths
 
     def spectrum(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Log-mel frames, two stacked, zero mean and unit variance per utterance and band.  [B, T, 2 * num_mels]."""

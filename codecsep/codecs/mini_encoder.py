@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from codecsep.codecs import mini
+from codecsep.codecs.frame_encoder import FrameEncoder
 from codecsep.nn.attention import init_weights
-from codecsep.nn.positions import sinusoids
 from codecsep.nn.transformer import Encoder as Transformer
-from codecsep.nn.transformer import TransformerConfig, grid_positions
+from codecsep.nn.transformer import TransformerConfig
 from codecsep.signal.stft import num_frames
 from codecsep.tokens.padding import length_mask
 
@@ -39,7 +39,7 @@ class Config:
     )
 
 
-class Encoder(nn.Module):
+class Encoder(FrameEncoder):
     """wav -> the hidden states of all layers."""
 
     def __init__(self, config: Config):
@@ -50,15 +50,6 @@ class Encoder(nn.Module):
         self.join.apply(init_weights)
         self.transformer = Transformer(config.transformer)
 
-    @property
-    def width(self) -> int:
-        return self.config.transformer.width
-
-    @property
-    def num_states(self) -> int:
-        """Number of hidden states that `forward` returns: the Transformer's input and every layer's output."""
-        return self.config.transformer.num_layers + 1
-
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L] at 16 kHz, lengths [B] samples -> (states [num_states, B, T, width], frame_lengths [B])."""
         hop = self.config.codec.hop
@@ -66,6 +57,4 @@ class Encoder(nn.Module):
         valid = length_mask(frame_lengths, num_frames(wav.shape[1], hop))
         hidden, latents = self.front(self.front.normalise(wav, lengths), valid)
         hidden = self.join(torch.cat([hidden, latents], -1))
-        places = grid_positions(*valid.shape, wav.device) + 1
-        hidden = hidden + sinusoids(places, self.width).to(hidden)
-        return torch.stack(self.transformer(hidden, valid)), frame_lengths
+        return self.states(hidden, valid), frame_lengths
