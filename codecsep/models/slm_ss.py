@@ -74,11 +74,11 @@ class TokenNetwork(nn.Module):
         self.positions = make_positions(PositionConfig(config.positions, *sizes, *timing))
         self.decoder = Decoder(config.decoder)
 
-    def place(self, level0: Tensor, memory: Tensor) -> Tensor:
+    def place(self, level0: Tensor, memory: Tensor, memory_valid: Tensor) -> Tensor:
         """Position embeddings of every step of level-0 ids [B, S] -> [B, S, D]."""
         steps = torch.arange(level0.shape[1], device=level0.device).expand_as(level0)
         times, turns = sot.time_positions(level0, self.vocab), (level0 == self.vocab.sc).cumsum(1)
-        return self.positions(steps, self.open_turn(times, level0), turns, memory)
+        return self.positions(steps, self.open_turn(times, level0), turns, memory, memory_valid)
 
     def open_turn(self, times: Tensor, ids: Tensor) -> Tensor:
         """Times with 0 at <sc>, which opens the next speaker's turn as <sos> opens the first one's."""
@@ -101,7 +101,7 @@ class AutoregressivePart(TokenNetwork):
 
     def logits(self, memory: Tensor, memory_valid: Tensor, level0: Tensor) -> Tensor:
         """Teacher forcing: ids [B, S] -> logits [B, S, V] of the token after each step."""
-        hidden = self.embed(0, level0) + self.place(level0, memory)
+        hidden = self.embed(0, level0) + self.place(level0, memory, memory_valid)
         return self.head(self.decoder(hidden, None, memory, memory_valid), 0)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -148,7 +148,7 @@ class AutoregressiveStep:
 
     def __init__(self, part: AutoregressivePart, memory: Tensor, memory_valid: Tensor):
         self.part = part
-        self.memory = memory
+        self.memory, self.valid = memory, memory_valid
         self.state = part.decoder.start(memory, memory_valid)
         self.counter = sot.PositionCounter(len(memory), part.vocab, memory.device)
         self.turns = torch.zeros(len(memory), dtype=torch.int64, device=memory.device)
@@ -159,7 +159,7 @@ class AutoregressiveStep:
         steps = torch.full_like(tokens, self.num_steps)
         times = self.part.open_turn(self.counter.step(tokens), tokens)
         self.turns = self.turns + (tokens == self.part.vocab.sc)
-        places = self.part.positions(steps[:, None], times[:, None], self.turns[:, None], self.memory)
+        places = self.part.positions(steps[:, None], times[:, None], self.turns[:, None], self.memory, self.valid)
         hidden = self.part.embed(0, tokens)[:, None] + places
         self.num_steps += 1
         return self.part.head(self.part.decoder.step(hidden, self.state)[:, 0], 0)
@@ -169,7 +169,7 @@ class AutoregressiveStep:
         self.state.keep(rows)
         self.counter.keep(rows)
         self.turns = self.turns[rows]
-        self.memory = self.memory[rows]
+        self.memory, self.valid = self.memory[rows], self.valid[rows]
 
 
 class NonAutoregressivePart(TokenNetwork):
@@ -188,7 +188,7 @@ class NonAutoregressivePart(TokenNetwork):
         sequence [B, k, S] (k >= the levels read), wanted [B] the level i of each row -> [B, S, D].
         """
         level0 = sequence[:, 0]
-        total = self.place(level0, memory) + self.tasks(wanted)[:, None]
+        total = self.place(level0, memory, memory_valid) + self.tasks(wanted)[:, None]
         for level in range(min(sequence.shape[1], int(wanted.max()))):
             total = total + self.embed(level, sequence[:, level]) * (wanted > level)[:, None, None]
         return self.decoder(total, level0 != self.vocab.pad, memory, memory_valid)

@@ -1,7 +1,7 @@
 """Where a step of a serialised sequence stands: its index, its time, or also the memory's frame of that time.
 
 All take (steps, times, turns), int64 [B, S]: index in the sequence, frames since the speaker began, number of the
-speaker; and the memory [B, M, D].  All return [B, S, D].
+speaker; the memory [B, M, D] and its valid frames [B, M].  All return [B, S, D].
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AbsolutePositions(nn.Module):
         super().__init__()
         self.table = LearnedPositions(config.max_positions, config.width)
 
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
         return self.table(steps)
 
 
@@ -51,7 +51,7 @@ class TimePositions(nn.Module):
         self.turns = nn.Embedding(config.max_turns + 1, config.width)
         self.turns.apply(init_weights)
 
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
         return self.times(times) + self.turns(turns.clamp_max(self.turns.num_embeddings - 1))
 
 
@@ -63,11 +63,11 @@ class AlignedPositions(TimePositions):
         self.config = config
         self.frame = nn.Linear(config.width, config.width)
 
-    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
         index = ((times + self.config.memory_offset).clamp_min(0) * self.config.memory_ratio).long()
-        index = index.clamp_max(memory.shape[1] - 1)
+        index = index.minimum(valid.sum(1, keepdim=True) - 1)  # the row's own last frame, whatever its padding
         frames = memory.gather(1, index[..., None].expand(-1, -1, memory.shape[2]))
-        return super().forward(steps, times, turns, memory) + self.frame(frames)
+        return super().forward(steps, times, turns, memory, valid) + self.frame(frames)
 
 
 KINDS = {"absolute": AbsolutePositions, "time": TimePositions, "aligned": AlignedPositions}

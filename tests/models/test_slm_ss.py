@@ -24,7 +24,7 @@ def tiny_config(part, positions="time"):
     )  # fmt: skip
 
 
-def tiny_model(part, positions="time"):
+def tiny_model(part, positions="aligned"):
     torch.manual_seed(0)
     model = slm_ss.Model(tiny_config(part, positions)).eval()
     for parameter in model.parameters():  # far from the small initial weights, so that every path shows
@@ -74,15 +74,24 @@ def test_aligned_steps_read_the_frame_that_they_write():
     """The AR step before frame t of either speaker adds the memory's frame t; <sc> starts again at frame 0."""
     part = tiny_model("ar", "aligned").part
     vocab, frames = part.vocab, torch.arange(6.0)[None, :, None].expand(1, 6, 16)
+    valid = torch.ones(1, 6, dtype=torch.bool)
     part.positions.frame.weight.data.copy_(torch.eye(16))
     part.positions.frame.bias.data.zero_()
     level0 = torch.tensor([[vocab.sos, 1, 2, 3, vocab.sc, 4, 5, vocab.eos]])
-    added = part.place(level0, frames) - part.place(level0, torch.zeros(1, 6, 16))
+    added = part.place(level0, frames, valid) - part.place(level0, torch.zeros(1, 6, 16), valid)
     torch.testing.assert_close(added[0, :, 0], torch.tensor([0.0, 1, 2, 3, 0, 1, 2, 3]))
     nar = tiny_model("nar", "aligned").part
     nar.positions.load_state_dict(part.positions.state_dict())
-    added = nar.place(level0, frames) - nar.place(level0, torch.zeros(1, 6, 16))
+    added = nar.place(level0, frames, valid) - nar.place(level0, torch.zeros(1, 6, 16), valid)
     torch.testing.assert_close(added[0, :, 0], torch.tensor([0.0, 0, 1, 2, 0, 0, 1, 2]))
+
+
+def test_aligned_steps_stop_at_the_rows_own_last_frame():
+    part = tiny_model("ar", "aligned").part
+    memory, level0 = torch.randn(1, 6, 16), torch.tensor([[part.vocab.sos, 1, 2, 3, part.vocab.eos]])
+    alone = part.place(level0, memory[:, :3], torch.ones(1, 3, dtype=torch.bool))
+    padded = part.place(level0, memory, torch.tensor([[True] * 3 + [False] * 3]))
+    torch.testing.assert_close(alone, padded)
 
 
 def test_ar_reads_the_mixture():

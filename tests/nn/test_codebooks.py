@@ -84,6 +84,6 @@ def test_near_codes_are_confused_more_often_than_far_ones():
     tables.codebooks[0].codes.data.copy_(torch.tensor([[1.0, 0.0], [0.9, 0.3], [-1.0, 0.0]]))
     drawn = tables.confuse(torch.zeros(1, 1, 4000, dtype=torch.int64), torch.tensor([0.3]))
     counts = torch.bincount(drawn.flatten(), minlength=3)
-    near = torch.exp(torch.tensor(-0.1 / (2 * 0.3**2 * tables.vectors(0).square().sum(1).mean())))
+    near = torch.exp(-0.1 / (2 * 0.3**2 * tables.vectors(0).square().sum(1).mean()))
     assert int(counts[2]) == 0
     assert abs(float(counts[1]) / 4000 - float(near / (1 + near))) < 0.03

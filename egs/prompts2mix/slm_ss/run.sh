@@ -21,7 +21,7 @@ conf_dir=conf             # conf: the mini corpus; conf/toy: a few steps, to see
 tag=                      # suffix of the experiment directories
 train_args=               # passed on to every training, e.g. "--optim.lr 1e-4 --train.device cpu"
 decode_args=              # passed on to the decoding, e.g. "--temperature 0.8"
-score_args=               # passed on to the scoring
+score_args="--max_asr 24 --max_dnsmos 6"   # passed on to the scoring: how many mixtures the slow judges hear
 dry_run=false             # true: only say which stages would run
 python=python3
 
