@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/install.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/install.md", "docs/slm_ss.md"]
 
 
 def text(page):
