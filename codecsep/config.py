@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from codecsep.errors import CodecsepError
+
 T = TypeVar("T")
 COMMAND_LINE = "command line"
 
@@ -234,8 +236,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
 
 
 def is_for_user(error: Exception) -> bool:
-    """True for OSError and for every exception class defined in codecsep; anything else is a bug of ours."""
-    return isinstance(error, OSError) or type(error).__module__.startswith("codecsep.")
+    """True for OSError and CodecsepError (and what else is defined in codecsep); anything else is a bug of ours."""
+    return isinstance(error, (OSError, CodecsepError)) or type(error).__module__.startswith("codecsep.")
 
 
 def command(prog: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:

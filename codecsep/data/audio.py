@@ -50,7 +50,7 @@ def write_audio(path: str | Path, samples: np.ndarray, rate: int) -> str | None:
     if peak > 1.0:
         warning = f"{path}: peak {peak:.3f} is above full scale; written scaled by {1 / peak:.3f}"
         samples = samples / peak
-    with atomic.replacing(path) as beside:
+    with atomic.replacing(path, forced=False) as beside:
         soundfile.write(str(beside), to_int16(samples), rate, format="WAV", subtype="PCM_16")
     return warning
 

@@ -1,0 +1,24 @@
+"""What all tests share: the fuller fault tests are skipped, with a reason, unless they are asked for."""
+
+import os
+
+import pytest
+
+LONG = bool(os.environ.get("CODECSEP_LONG_TESTS"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; run by `make test-faults`")
+
+
+def pytest_collection_modifyitems(items):
+    if not LONG:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; `make test-faults` runs it"))
+
+
+@pytest.fixture
+def trials():
+    """trials(short, full): how often to repeat; `full` under `make test-faults`."""
+    return lambda short, full: full if LONG else short
