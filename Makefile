@@ -1,6 +1,7 @@
 # make        the environment (.venv), with a table of what is there
 # make mini   the mini recipe: real speech, stages 0 to 7, on this machine
 # make test   all tests
+# make test-faults   the fuller fault tests: every fault point, hundreds of kills and flips, longer fuzzing
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ MINI := egs/prompts2mix/slm_ss
 ARGS ?=
 
 .DEFAULT_GOAL := install
-.PHONY: install mini test lint clean help
+.PHONY: install mini test test-faults lint clean help
 
 install: ## make .venv and say what is installed
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics
@@ -22,6 +23,10 @@ test: ## all tests; ARGS="tests/tokens -x" for some
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
 	$(VENV)/bin/python -m pytest $(ARGS)
 
+test-faults: ## the fault tests in full (an hour at most); ARGS as for test
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
+	CODECSEP_LONG_TESTS=1 $(VENV)/bin/python -m pytest -rs -m long $(ARGS)
+
 lint: ## ruff, and shellcheck where it is installed
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/lint.sh
@@ -31,4 +36,4 @@ clean: ## remove what tests and tools leave behind; data, dump, exp and .venv st
 	find codecsep tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile

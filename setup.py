@@ -52,7 +52,9 @@ BASELINES = [
     "espnet>=202611; python_version>='3.12'",
     *(f"{need}; python_version<'3.12'" for need in ESPNET_NEEDS),
 ]
-DEV = ["pytest", "hypothesis", "ruff", "kaldiio>=2.18", "torchaudio>=2.11,<2.12"]
+# atheris (a fuzzer) has wheels for these machines only; elsewhere its tests are skipped.
+FUZZER = "atheris==3.0.0; sys_platform=='linux' and platform_machine=='x86_64' and python_version>='3.11' and python_version<'3.14'"
+DEV = ["pytest", "hypothesis", "ruff", "kaldiio>=2.18", "torchaudio>=2.11,<2.12", FUZZER]
 EXTRAS = {"metrics": METRICS, "codecs": CODECS, "alm": ALM, "baselines": BASELINES, "dev": DEV}
 
 setup(

@@ -22,8 +22,13 @@ def plant(folder):
     generated = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads", "__pycache__")
     for name in ("egs", "utils"):
         shutil.copytree(ROOT / name, folder / name, ignore=generated)
+    return add_recorder(folder)
+
+
+def add_recorder(folder):
+    """A program in the place of Python that writes down how it was called."""
     recorder = folder / "recorder"
-    recorder.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {ROOT}/tests/recorder.py "$@"\n')
+    recorder.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{ROOT}/tests/recorder.py" "$@"\n')
     recorder.chmod(0o755)
     return folder
 
@@ -59,6 +64,41 @@ def modules(calls):
 
 def value(call, name):
     return call[call.index(name) + 1]
+
+
+def unpack(folder):
+    """What `git archive` gives of the committed tree, unpacked in `folder`, with the recorder."""
+    packed = subprocess.run(["git", "archive", "HEAD", "egs", "utils"], cwd=ROOT, capture_output=True)
+    if packed.returncode:
+        pytest.skip("this tree is no git repository: nothing to pack")
+    folder.mkdir(parents=True)
+    subprocess.run(["tar", "x"], cwd=folder, input=packed.stdout, check=True)
+    return add_recorder(folder)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """A copy that a user downloaded, in a directory with a name of its own."""
+    return unpack(tmp_path_factory.mktemp("tree") / "my own, [1] Gerät" / "codecsep-main")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_runs_from_an_archive_in_a_path_with_blanks(archive, recipe):
+    for words in (["--help"], ["--dry_run", "true"]):
+        result, calls = run(archive, recipe, *words)
+        assert result.returncode == 0 and not calls, result.stderr
+        assert result.stdout.count("\n") >= len(STAGES)
+    result, calls = run(archive, recipe)
+    assert result.returncode == 0, result.stderr
+    assert re.findall(r"stage (\d): ", result.stderr) == [str(stage) for stage in STAGES]
+    assert modules(calls)[-1] in ("report", "score_codec")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_colon_in_the_path_is_refused_in_one_line(tmp_path, recipe):
+    result, calls = run(plant(tmp_path / "a:b"), recipe)
+    assert result.returncode == 1 and not calls
+    assert "holds a ':'" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_there_are_recipes():
