@@ -47,9 +47,212 @@ def _line(text: str) -> str:
 # 1xx data directories and lists   2xx audio          3xx tokens and dump directories   4xx weights and checkpoints
 # 5xx numbers, decoding, scoring   6xx processes, locks, clusters   7xx hostile input   8xx settings and command lines
 CODES: dict[str, Code] = {
+    "E101": Code(
+        "duplicate id",
+        "An utterance or speaker stands twice in a table: two preparations were joined, or one was run twice with >>.",
+    ),
+    "E102": Code(
+        "not sorted",
+        "A table is not sorted by the bytes of its ids, as LC_ALL=C sort does; another locale sorts differently.",
+    ),
+    "E103": Code("ids differ", "Two tables of one directory do not hold the same utterances."),
+    "E104": Code("id not allowed", "An id becomes a file name and a word in lists, so it must be harmless in both."),
+    "E105": Code(
+        "malformed table",
+        "A line or a file is not of the form that a table has: `<id> <value>`, UTF-8, each line ended.",
+    ),
+    "E106": Code("table or directory missing", "Something that data preparation makes is not there."),
+    "E107": Code("tables contradict each other", "Two tables of one directory cannot both be true."),
+    "E108": Code(
+        "too few sources",
+        "A directory of single sources is too small, or its files too different, for what is asked.",
+    ),
+    "E109": Code("unknown or unusable field", "A model asks for a field that a directory does not have in that form."),
+    "E110": Code(
+        "unreadable audio files",
+        "Files that a list names are missing, are folders, or may not be read. All of them are named (20 at most).",
+    ),
     "E120": Code("stage not done", "A stage was asked for whose input another stage has not finished, or is damaged."),
     "E121": Code("input changed", "A finished result was made from a file that has changed since."),
     "E122": Code("manifest unreadable", "A manifest.json is cut, edited, or of another version."),
+    "E123": Code(
+        "too many utterances skipped",
+        "More utterances than --max_skipped could not be used; of a test set none may be missing.",
+    ),
+    "E124": Code(
+        "utterance lost",
+        "What a stage was given is not what it made and what it lists in skipped.tsv, taken together.",
+    ),
+    "E125": Code(
+        "left out by a filter",
+        "Data preparation leaves an utterance out on purpose: too short, too long, no transcript, no speech.",
+    ),
+    "E126": Code(
+        "corpus unusable",
+        "The recordings that stage 0 starts from are missing, incomplete, or not the known ones.",
+    ),
+    "E127": Code(
+        "result damaged",
+        "A file of a finished result is missing, cut, changed, or does not agree with its description.",
+    ),
+    "E130": Code(
+        "sets overlap",
+        "The same utterance, recording or sentence is in two sets, so a test set is not unseen.",
+    ),
+    "E131": Code(
+        "wrong use of a verb", "A verb of utils/ was called with an option or a number of words that it does not take."
+    ),
+    "E132": Code("malformed line", "A line of a list has too few or too many fields, or is blank."),
+    "E133": Code("cannot be read", "A list does not exist, is a directory, or may not be read or written."),
+    "E134": Code(
+        "too many parts", "A list has fewer lines, or fewer speakers, than the parts that it is to be divided into."
+    ),
+    "E135": Code("not in the map", "An id or a word has no line in the table that it is looked up in."),
+    "E136": Code(
+        "not replaced", "A verb was to write where something lies that it did not make, or where it reads from."
+    ),
+    "E137": Code(
+        "too much is lost", "Mending a data directory would drop more utterances than is allowed, or all of them."
+    ),
+    "E138": Code(
+        "do not fit together", "Data directories cannot be combined: other speakers, or one id with two meanings."
+    ),
+    "E139": Code(
+        "no such subset", "More utterances or speakers were asked for than there are, or none, or of an unknown length."
+    ),
+    "E201": Code(
+        "not audio",
+        "A file that a list names as audio is none: empty, a web page, noise, or of a format that is not read.",
+    ),
+    "E202": Code(
+        "audio cut short",
+        "A file holds fewer samples than its header or utt2num_samples says; libsndfile itself reads it silently.",
+    ),
+    "E203": Code("audio damaged", "A compressed file cannot be decoded to its end."),
+    "E204": Code(
+        "NaN or Inf in audio",
+        "A float file holds values that are no numbers; written as 16-bit PCM they would become full scale.",
+    ),
+    "E211": Code("silent source", "A source of a mixture is digital silence: its level and SI-SDR are not defined."),
+    "E220": Code(
+        "number of channels",
+        "A file has several channels where one is needed, or not the one that was asked for.",
+    ),
+    "E221": Code("sampling rate", "Files of one directory differ in their rate, or a rate cannot be."),
+    "E230": Code("length", "A signal is empty, of another shape, or of a length that cannot be used."),
+    "E231": Code(
+        "mixture and sources differ",
+        "The sources of a mixture are not as long as the mixture, or do not sum to it.",
+    ),
+    "E301": Code("token record cut", "An ark ends within a record: it was copied or written only in part."),
+    "E302": Code(
+        "token record damaged",
+        "The bytes of a record are not those that were written (CRC-32), or its line in the .crc file is damaged.",
+    ),
+    "E303": Code(
+        "tokens of another codec",
+        "An ark was made by another codec, or by other weights, than what it is used with.",
+    ),
+    "E304": Code("wrong place in a token list", "An scp line points where its utterance does not start."),
+    "E305": Code("codes out of range", "Ids, shape or length are not those of the codec, or not integers."),
+    "E306": Code(
+        "forbidden token record",
+        "A record kind or a place that is not read: pickles, text, lossy compression, pipes.",
+    ),
+    "E307": Code("token list malformed", "An scp or crc file that is cut, or has a line of another form."),
+    "E308": Code(
+        "codec.json unusable",
+        "The description of a codec is missing, is no JSON, or has other fields or values.",
+    ),
     "E320": Code("disk full", "A file could not be written for want of space, quota, or a limit on file sizes."),
+    "E330": Code(
+        "codec contradicts itself",
+        "A codec made codes of another shape, length or range than its codec.json says.",
+    ),
+    "E340": Code(
+        "model and codec do not fit",
+        "The network of a configuration has another number or size of codebooks than the codec.",
+    ),
+    "E341": Code("utterance without sequence", "A model lays out sequences for some utterances and none for others."),
+    "E350": Code(
+        "codec directory incomplete",
+        "A codec directory lacks codec.json, its configuration or its weights, or they do not fit together.",
+    ),
+    "E351": Code("other codec weights", "The SHA-256 of a codec's weights is not the one that its codec.json names."),
+    "E352": Code("unknown codec", "codec.json names a codec that is no file of codecsep/codecs."),
+    "E353": Code("signal without samples", "An empty signal has no codes."),
+    "E354": Code("unknown mixture encoder", "network.encoder.kind, or the size of WavLM, is none that exists."),
+    "E355": Code(
+        "WavLM weights unusable",
+        "The weights of WavLM are missing, of another form, or need a package that is not installed.",
+    ),
+    "E356": Code(
+        "codec cannot be exported",
+        "The training of a codec is exported together with its delay, which is measured on speech: --data.",
+    ),
+    "E530": Code("decoding option", "A decoding option is out of range, or contradicts another one."),
+    "E531": Code("no token to choose", "The network gave NaN: its weights or its input hold NaN."),
+    "E532": Code("codes do not fit the codec", "The model gave codes or levels that the codec does not have."),
+    "E533": Code("no estimate", "The model gave no speaker, or not one result per mixture."),
+    "E534": Code("decoding did not end", "More mixtures than allowed were cut before the model had ended them."),
+    "E535": Code("networks do not belong together", "Networks of different models were given for one system."),
+    "E536": Code("recordings of one name", "Several recordings would be separated into files of the same name."),
+    "E540": Code("references unusable", "A data directory lacks sources, or mixtures and sources differ in length."),
+    "E541": Code("no estimates", "A directory that is to be scored holds no spk1.scp."),
+    "E542": Code("estimates missing", "Utterances of the data have no estimate, or none of a lower speaker number."),
+    "E543": Code("estimates too many", "A directory holds estimates of utterances that the data do not have."),
+    "E544": Code("number of speakers", "More utterances than allowed have another number of estimates than speakers."),
+    "E545": Code("scores unreadable", "A table of scores is cut, edited, or of another version."),
+    "E546": Code("judge missing", "A judge that was asked for cannot be used: a package or its weights are missing."),
+    "E547": Code("judge damaged", "The weights of a judge are not the pinned ones."),
+    "E550": Code("nothing to report", "The scores that a report is made of are not there."),
     "E630": Code("in use", "Another process writes into the same directory."),
+    "E701": Code(
+        "command where a file is expected",
+        "A list names a command (pipe) instead of a file. Commands in data are never run.",
+    ),
+    "E702": Code(
+        "code in a weight file",
+        "A file of weights holds something other than tensors and plain values; it is not loaded.",
+    ),
+    "E703": Code(
+        "malformed safetensors file",
+        "The header of a safetensors file is too large, overlaps, or is no JSON.",
+    ),
+    "E704": Code(
+        "forbidden YAML",
+        "A YAML file with tags, class paths, doubled keys, too many aliases, too deep, or too large.",
+    ),
+    "E705": Code(
+        "forbidden archive",
+        "An archive with links, devices, paths outside, colliding names, or more than what was promised.",
+    ),
+    "E706": Code("download refused", "What a server sent is not what was pinned, or the address is not https."),
+    "E707": Code("file too large", "A text or table is larger than anything of its kind should be."),
+    "E801": Code("configuration unreadable", "A YAML file is missing, or is not valid YAML."),
+    "E802": Code("unknown key", "A configuration sets something that does not exist; often a typing error."),
+    "E803": Code("bad value", "A value in a configuration is not of the type or range of its key."),
+    "E804": Code("bad command line", "An option that is not of the form `--key value`, or contradicts another."),
+    "E805": Code("missing key", "A configuration lacks a key that it must have."),
+    "E806": Code("unknown model", "The key `model` does not name a file of codecsep/models."),
+    "E808": Code(
+        "batches cannot be built",
+        "The budget of a batch, the number of processes and the examples do not fit together.",
+    ),
+    "E855": Code("unknown option", "A command of stages 0 to 3 was given an option that it does not have."),
+    "E856": Code("part of the work", "--job takes <i>/<n>: part i of n, counted from 1."),
+    "E857": Code("nothing to verify", "No directory that was given holds a finished result."),
+    "E860": Code("contradictory call", "Options of separate or score contradict each other, or are out of range."),
+    "E861": Code("untrained system", "The experiments that separation needs are not there."),
+    "E862": Code("system to score", "--hyp is not understood, or its name is taken."),
+    "E863": Code("subcommand", "`codecsep <name>`: there is no such subcommand."),
+    "E901": Code("package missing", "An optional package is not installed, or does not load."),
+    "E902": Code(
+        "weights cannot be fetched",
+        "A package that holds weights of a judge could not be downloaded, or is not the pinned one.",
+    ),
+    "E903": Code(
+        "the system refused",
+        "The operating system refused to read or write: a path is missing, not permitted, or a disk does not answer.",
+    ),
 }

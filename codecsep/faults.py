@@ -22,8 +22,18 @@ POINTS = (
     "atomic.mid",  # something is written beside its place, nothing is renamed
     "atomic.before_rename",  # all is written and forced to the disk
     "atomic.after_rename",
+    "stage0.mid",  # one more voice is decoded, set listed or mixture written
+    "codec.mid",  # the weights are there, codec.json is not
+    "tokenise.batch",  # a batch is encoded, not yet written
+    "tokenise.before_join",  # a part is done
+    "join.mid",  # one list of the joined directory is there
+    "sequences.mid",  # one more sequence is written
     "manifest.before_done",  # a stage has made its files, .done is missing
     "manifest.after_done",
+    "separate.before_note",  # a batch is decoded, its estimates are written
+    "separate.after_note",
+    "separate.before_install",  # all batches are decoded, the old result is still there
+    "separate.after_install",
 )
 _passed: Counter[str] = Counter()
 

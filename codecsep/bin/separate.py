@@ -2,8 +2,8 @@
 
 Recordings of any rate, length and number of channels; writes out/<name>_spk1.wav, out/<name>_spk2.wav, ... with the
 rate and length of the recording. With --data data/<set>: reads wav.scp alone (never the references) and writes
-out/wav/<id>_spk<j>.wav, out/spk<j>.scp, out/decode.tsv and out/decode.json. The estimates of a mixture are scaled
-together so that their sum is as loud as the mixture.
+out/wav/<id>_spk<j>.wav, out/spk<j>.scp, out/decode.tsv, out/decode.json and out/timing.json; a run that was killed goes
+on at the batch that it was in. The estimates of a mixture are scaled together so that their sum is as loud as it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from codecsep import config
 from codecsep.decode.options import DecodeOptions
+from codecsep.errors import CodecsepError
 
 PROG = "codecsep-separate"
 FILE_WINDOW_SECONDS, FILE_OVERLAP_SECONDS = 8.0, 2.0
@@ -23,7 +24,7 @@ RECIPE_EXP = Path("egs/prompts2mix/slm_ss/exp")
 NETWORKS = ("ar", "nar")  # what an experiment directory of the recipe holds
 
 
-class CommandError(ValueError):
+class CommandError(CodecsepError):
     """A call of this command that cannot be followed."""
 
 
@@ -41,6 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--window", type=float, help="seconds; longer recordings are cut (files: 8, --data: not cut unless given)"
     )
     parser.add_argument("--overlap", type=float, default=FILE_OVERLAP_SECONDS, help="seconds shared by windows (2)")
+    parser.add_argument("--max_missing_eos", type=float, default=0.5, help="share of cut mixtures allowed (0.5)")
+    parser.add_argument("--max_seconds", type=float, default=0, help="--data: s that a mixture may take (0: any time)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (auto: a GPU where there is one)")
     group = parser.add_argument_group("decoding options (they override --config)")
     for field in dataclasses.fields(DecodeOptions):
@@ -72,10 +75,8 @@ def experiments(args: argparse.Namespace) -> tuple[list[Path], Path]:
     codec = args.codec or exp / "codec"
     for path, made_by in [*((model / "best.safetensors", "4 or 5") for model in models), (codec / "codec.json", "1")]:
         if not path.is_file():
-            raise CommandError(
-                f"{path}: no such file; train a system with ./run.sh in {RECIPE_EXP.parent} "
-                f"(stage {made_by} makes it), or name a trained one with --exp DIR"
-            )
+            fix = f"train a system with ./run.sh in {RECIPE_EXP.parent} (stage {made_by} makes it), or give --exp DIR"
+            raise CommandError("E861", "no such file", path, fix)
     return models, codec
 
 
@@ -87,9 +88,12 @@ def default_exp() -> Path:
 
 def _check(args: argparse.Namespace) -> None:
     if bool(args.recordings) == (args.data is not None):
-        raise CommandError("give either audio files or --data data/<set>; see --help")
-    if args.batch_size < 1:
-        raise CommandError(f"--batch_size is {args.batch_size}; it must be at least 1")
+        raise CommandError("E860", "give either audio files or --data data/<set>", "", "see --help")
+    for name, low, high in (("batch_size", 1, None), ("max_seconds", 0, None), ("max_missing_eos", 0, 1)):
+        value = getattr(args, name)
+        if value < low or (high is not None and value > high):
+            allowed = f"from {low} to {high}" if high is not None else f"at least {low}"
+            raise CommandError("E860", f"--{name} is {value}; it must be {allowed}", "", f"give --{name} {low} or more")
 
 
 def _recipe_config(args: argparse.Namespace, models: list[Path]) -> Path | None:

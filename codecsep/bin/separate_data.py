@@ -2,145 +2,205 @@
 
 <out>/wav/<id>_spk<j>.wav  <out>/spk<j>.scp    the estimates of speaker j, for the mixtures that have one
 <out>/decode.tsv                               one line per mixture
-<out>/decode.json                              options, seed, hashes, real-time factor; written last
+<out>/decode.json                              options, seed, hashes, how decoding ended
+<out>/timing.json                              seconds and real-time factor: all that depends on the clock
+<out>/manifest.json  <out>/.done               written last
+
+What was there before stays until all mixtures are decoded, but is not done any more. A killed run goes on at the batch
+that it was in.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from codecsep.bin.separation import COUNTS, Separated, System, Window, load_system
-from codecsep.data import atomic, audio, datadir
-from codecsep.data.digest import file_sha256
+from codecsep.bin import estimates, upstream
+from codecsep.bin.estimates import Row
+from codecsep.bin.parts import Parts
+from codecsep.bin.window import SeparationError, Window
+from codecsep.data import audio, datadir, manifest
+from codecsep.data.digest import text_sha256
+from codecsep.data.lock import locked
 from codecsep.decode.options import DecodeOptions
+from codecsep.faults import faultpoint
 
-COLUMNS = (
-    "id", "num_speakers", "frames", *COUNTS.values(), "attenuation", "seconds", "decode_seconds", "rtf",
-)  # fmt: skip
-LEVEL = "estimates of a mixture are scaled by one factor so that their sum has the RMS of the mixture"
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from codecsep.bin.separation import Separated, System
+
+VERSION = 1  # counts changes of the code that change estimates
 
 
 def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions) -> int:
     """Separate the mixtures of `args.data` into `args.out`; the exit status.
 
-    Where the same inputs were decoded before, it says so and returns.
+    Where the same inputs were decoded before, it says so and returns. Raises StageError when an input is not finished
+    or has changed, LockError, SeparationError.
     """
+    upstream.require(args.data, "0")
+    upstream.require(codec, "1")
+    for model in models:
+        upstream.require(model, "4 (or 5)")
     mixtures = datadir.DataDir(args.data).table("wav.scp")
-    window = Window(args.window, args.overlap)
-    inputs = describe(mixtures, models, codec, options, window)
-    if is_done(args.out, inputs):
-        print(f"{args.out}: already decoded ({len(mixtures)} mixtures)", file=sys.stderr)
-        return 0
-    forget(args.out)
-    system = load_system(models, codec, options, window, args.batch_size, args.device)
-    with atomic.replacing_dir(args.out / "wav") as beside:
-        rows = list(decode_all(system, mixtures, args.batch_size, beside))
-    write_tables(args.out, {row["id"]: row for row in rows})
-    write_summary(args.out, rows, inputs)
+    work = work_of(args, mixtures, models, codec, options)
+    with locked(args.out):
+        if manifest.current(args.out, work) is None:
+            print(f"{args.out}: already decoded ({len(mixtures)} mixtures), up to date", file=sys.stderr)
+            return 0
+        decode(args, mixtures, models, codec, options, work)
     return 0
 
 
-def describe(
-    mixtures: dict[str, str], models: list[Path], codec: Path, options: DecodeOptions, window: Window
-) -> dict[str, Any]:
+def work_of(
+    args: argparse.Namespace, mixtures: dict[str, str], models: list[Path], codec: Path, options: DecodeOptions
+) -> manifest.Work:
     """All that the estimates depend on. Recordings count by path, size and time of change."""
-    listing = hashlib.sha256()
-    for key, path in mixtures.items():
+    weights = [path / name for path in models for name in ("best.safetensors", "config.yaml")]
+    return manifest.Work(
+        stage="6",
+        files=[args.data / "wav.scp", codec / "codec.json", *(path for path in weights if path.is_file())],
+        values={"recordings": upstream.audio_stamps(mixtures), "version": VERSION},
+        settings={
+            "options": dataclasses.asdict(options),
+            "window": dataclasses.asdict(Window(args.window, args.overlap)),
+            "models": [str(path) for path in models],
+            "max_seconds": args.max_seconds,
+        },
+    )
+
+
+def decode(
+    args: argparse.Namespace,
+    mixtures: dict[str, str],
+    models: list[Path],
+    codec: Path,
+    options: DecodeOptions,
+    work: manifest.Work,
+) -> None:
+    """Decode what is not decoded yet, then put all of it in its place."""
+    manifest.begin(args.out)  # what was there stays, but no stage takes it for what was asked for now
+    for path in mixtures.values():
         audio.num_samples(path)  # a missing or damaged recording is found before the work starts
-        stat = Path(path).stat()
-        listing.update(f"{key} {path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return {
-        "options": dataclasses.asdict(options),
-        "window": dataclasses.asdict(window),
-        "models": {str(path): file_sha256(path / "best.safetensors") for path in models},
-        "codec": {str(codec): file_sha256(codec / "codec.json")},
-        "mixtures": listing.hexdigest(),
-    }
+    described = work.described()
+    # batches decide about the last bits of the estimates, and so does the device
+    identity = text_sha256(json.dumps([described, args.batch_size, args.device]))
+    parts = Parts(args.out / ".parts", identity)
+    batches = list(batches_of(mixtures, args.batch_size))
+    missing = [number for number, keys in enumerate(batches) if parts.found(number, keys) is None]
+    if len(missing) < len(batches):
+        print(f"{args.out}: {len(batches) - len(missing)} of {len(batches)} batches are there", file=sys.stderr)
+    if missing:
+        from codecsep.bin.separation import load_system
+
+        window = Window(args.window, args.overlap)
+        system = load_system(models, codec, options, window, args.batch_size, args.device)
+        for number in missing:
+            one_batch(system, number, batches[number], mixtures, parts, args.max_seconds)
+    found = [parts.found(number, keys) for number, keys in enumerate(batches)]
+    check_ends({row["id"]: row for batch in found for row in batch["rows"]}, args.max_missing_eos)
+    install(args.out, parts, found, work, described)
 
 
-def is_done(out: Path, inputs: dict[str, Any]) -> bool:
-    """Does `out` hold the finished result of exactly these inputs?"""
-    try:
-        found = json.loads((out / "decode.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    return found.get("inputs") == inputs and (out / "spk1.scp").is_file() and (out / "wav").is_dir()
-
-
-def forget(out: Path) -> None:
-    """Remove what would make an earlier result look like this one's, should this run not come to its end."""
-    for path in [out / "decode.json", *out.glob("spk*.scp")]:
-        path.unlink(missing_ok=True)
-
-
-def decode_all(system: System, mixtures: dict[str, str], batch_size: int, folder: Path) -> Iterator[Row]:
-    """Decode in batches of similar length, the longest first, and write each estimate; a row per mixture."""
+def batches_of(mixtures: dict[str, str], batch_size: int) -> Iterator[list[str]]:
+    """Mixtures of similar length together, the longest first; the same whenever the recordings are."""
     order = sorted(mixtures, key=lambda key: (-audio.num_samples(mixtures[key]), key))
     for start in range(0, len(order), batch_size):
-        keys = order[start : start + batch_size]
-        batch = [audio.read_audio(mixtures[key]) for key in keys]
-        began = time.perf_counter()
-        results = system(batch, keys)
-        spent = time.perf_counter() - began
-        total = sum(len(samples) / rate for samples, rate in batch)
-        for key, (samples, rate), result in zip(keys, batch, results, strict=True):
-            write_wavs(result, folder, key, rate)
-            yield row_of(key, result, len(samples) / rate, spent / total)
-        print(f"{start + len(keys)}/{len(order)} mixtures, RTF {spent / total:.3f}", file=sys.stderr)
+        yield order[start : start + batch_size]
 
 
-def write_wavs(result: Separated, folder: Path, key: str, rate: int) -> None:
-    for number, estimate in enumerate(result.estimates, start=1):
-        audio.write_audio(folder / f"{key}_spk{number}.wav", estimate, rate)
+def one_batch(
+    system: System, number: int, keys: list[str], mixtures: dict[str, str], parts: Parts, max_seconds: float
+) -> None:
+    """Decode a batch, write its estimates and note it."""
+    batch = [audio.read_audio(mixtures[key]) for key in keys]
+    began = time.perf_counter()
+    results = separate_in_time(system, batch, keys, max_seconds)
+    spent = time.perf_counter() - began
+    rows, files = [], []
+    for key, (samples, rate), (result, flags) in zip(keys, batch, results, strict=True):
+        rows.append(estimates.row_of(key, result, len(samples) / rate, system.options, flags))
+        for speaker, estimate in enumerate(result.estimates, start=1):
+            files.append(parts.wav / estimates.wav_name(key, speaker))
+            audio.write_audio(files[-1], estimate, rate)
+    parts.note(number, rows, spent, files)
+    total = sum(len(samples) / rate for samples, rate in batch)
+    print(f"batch {number + 1}: {len(keys)} mixtures, RTF {spent / total:.3f}", file=sys.stderr)
 
 
-def row_of(key: str, result: Separated, seconds: float, rtf: float) -> Row:
-    """One line of decode.tsv; a mixture's share of its batch's time goes by its duration."""
-    return {
-        "id": key,
-        "num_speakers": len(result.estimates),
-        "frames": ",".join(map(str, result.frames)),
-        **{name: result.counts.get(name, "-") for name in COUNTS.values()},  # -: this model does not count it
-        "attenuation": f"{result.attenuation:.4f}",
-        "seconds": f"{seconds:.4f}",
-        "decode_seconds": f"{seconds * rtf:.4f}",
-        "rtf": f"{rtf:.4f}",
-    }
+def separate_in_time(
+    system: System, batch: Sequence[tuple], keys: Sequence[str], max_seconds: float
+) -> list[tuple[Separated, list[str]]]:
+    """Results and flags. Where a batch takes too long its mixtures are decoded alone; one that still does is silent."""
+    from codecsep.decode.deadline import OutOfTimeError, deadline
+
+    try:
+        with deadline(max_seconds * len(keys)):
+            return [(result, []) for result in system(batch, keys)]
+    except OutOfTimeError as error:
+        if len(keys) > 1:
+            alone = [separate_in_time(system, [one], [key], max_seconds) for one, key in zip(batch, keys, strict=True)]
+            return [pair for pairs in alone for pair in pairs]
+        print(f"{keys[0]}: {error}; its estimates are silent", file=sys.stderr)
+        return [(silence(batch[0][0], system.options), ["time_out"])]
 
 
-def write_tables(out: Path, rows: dict[str, Row]) -> None:
-    """spk<j>.scp for as many speakers as any mixture has, and decode.tsv."""
-    most = max(row["num_speakers"] for row in rows.values())
-    for number in range(1, most + 1):
-        having = [key for key, row in rows.items() if row["num_speakers"] >= number]
-        datadir.write_table(out / f"spk{number}.scp", {key: out / "wav" / f"{key}_spk{number}.wav" for key in having})
-    lines = ["\t".join(str(rows[key][column]) for column in COLUMNS) for key in sorted(rows, key=str.encode)]
-    atomic.write_text(out / "decode.tsv", "\n".join(["\t".join(COLUMNS), *lines]) + "\n")
+def silence(mixture: Any, options: DecodeOptions) -> Separated:
+    """Estimates of nothing, as many as speakers were asked for."""
+    import numpy as np
+
+    from codecsep.bin.separation import Separated
+
+    speakers = options.num_speakers or 1
+    return Separated(np.zeros((speakers, len(mixture)), np.float32), [0] * speakers)
 
 
-def write_summary(out: Path, rows: list[Row], inputs: dict[str, Any]) -> None:
-    """decode.json, the sign that the directory is complete."""
-    seconds = sum(float(row["seconds"]) for row in rows)
-    spent = sum(float(row["decode_seconds"]) for row in rows)
-    counts = {name: sum(row[name] for row in rows) for name in COUNTS.values() if all(row[name] != "-" for row in rows)}
-    summary = {
-        "inputs": inputs,
-        "seed": inputs["options"]["seed"],
-        "level": LEVEL,
-        "num_mixtures": len(rows),
-        "num_speakers": sorted({row["num_speakers"] for row in rows}),
-        **counts,
-        "seconds": round(seconds, 3),
-        "decode_seconds": round(spent, 3),
-        "rtf": round(spent / seconds, 4),
-    }
-    atomic.write_text(out / "decode.json", json.dumps(summary, indent=2) + "\n")
+def check_ends(rows: dict[str, Row], allowed: float) -> None:
+    """Raise SeparationError when more than the share `allowed` of the mixtures were cut before the model had ended."""
+    cut = estimates.count_flag(rows, "no_eos")
+    if cut > allowed * len(rows):
+        first = next(key for key, row in rows.items() if "no_eos" in row["flags"])
+        what = f"{cut} of {len(rows)} mixtures were cut before the model had ended, allowed are {allowed:.0%}"
+        fix = "train longer (stages 4 and 5), or give a larger --max_missing_eos: nothing is decoded again"
+        raise SeparationError("E534", what, f"{first} and others", fix)
+
+
+def install(
+    out: Path, parts: Parts, found: list[dict[str, Any]], work: manifest.Work, described: dict[str, Any]
+) -> None:
+    """Put estimates and tables in their places, then the manifest and .done."""
+    rows = {row["id"]: row for batch in found for row in batch["rows"]}
+    wavs = [name for batch in found for name in batch["files"]]
+    faultpoint("separate.before_install")
+    parts.install(out / "wav", wavs)
+    made = estimates.write_tables(out, rows, out / "wav")
+    made.append(estimates.write_summary(out, rows, {**described["settings"], **hashes_of(described)}))
+    estimates.write_timing(out, rows, spent_of(found))
+    faultpoint("separate.after_install")
+    counts = manifest.Counts(given=len(rows), made=len(rows))
+    manifest.finish(out, work, [*made, *(out / "wav" / name for name in wavs)], counts)
+    parts.remove()
+
+
+def hashes_of(described: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """{"models": {directory: SHA-256 of its weights}, "codec": {directory: SHA-256 of codec.json}}."""
+    found: dict[str, dict[str, str]] = {"models": {}, "codec": {}}
+    for file, noted in described["inputs"].items():
+        kind = {"best.safetensors": "models", "codec.json": "codec"}.get(Path(file).name)
+        if kind:
+            found[kind][str(Path(file).parent)] = noted["sha256"]
+    return found
+
+
+def spent_of(found: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds by mixture: its share of its batch's time goes by its duration."""
+    spent = {}
+    for batch in found:
+        total = sum(float(row["seconds"]) for row in batch["rows"])
+        spent |= {row["id"]: batch["seconds"] * float(row["seconds"]) / total for row in batch["rows"]}
+    return spent

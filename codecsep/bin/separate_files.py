@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from codecsep.bin.separation import Separated, Window, load_system
+from codecsep.bin.separation import Separated, load_system
+from codecsep.bin.window import Window
 from codecsep.data import audio
 from codecsep.decode.options import DecodeOptions
+from codecsep.errors import CodecsepError
 
 
-class RecordingError(ValueError):
+class RecordingError(CodecsepError):
     """Recordings that cannot be separated as asked."""
 
 
@@ -38,7 +40,8 @@ def check_names(paths: list[Path]) -> None:
     stems = [path.stem for path in paths]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
-        raise RecordingError(f"several recordings are named {', '.join(twice)}; separate them into different --out")
+        what = f"several recordings are named {', '.join(twice)}"
+        raise RecordingError("E536", what, "", "separate them into different --out")
 
 
 def read_mono(path: Path) -> tuple[np.ndarray, int]:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from codecsep.bin.estimates import COUNTS
+from codecsep.bin.window import SeparationError, Window
 from codecsep.codecs import base as codecs
 from codecsep.codecs.base import Codec
 from codecsep.data import audio
@@ -25,33 +27,8 @@ from codecsep.signal import stitch
 from codecsep.tokens.padding import pad_sequences
 from codecsep.train import checkpoint
 
-# what a model counts (the stats of its Separation) and its name in decode.tsv and decode.json
-COUNTS = {"eos_missing": "missing_eos", "loop_blocks": "loop_blocks", "bound_hits": "bound_hits"}
+OTHER_CODEC = "give the codec that the model was trained with (--codec)"
 SHORTEST_SECONDS = 0.1  # shorter mixtures are padded for the network: its front end needs a few frames
-
-
-class SeparationError(ValueError):
-    """The model gave codes that the codec cannot decode, or no speaker at all."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Mixtures longer than `seconds` are cut into windows of this length; None: never."""
-
-    seconds: float | None = None
-    overlap_seconds: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.seconds is not None and not 0 <= self.overlap_seconds < self.seconds:
-            raise SeparationError(
-                f"windows of {self.seconds} s cannot overlap by {self.overlap_seconds} s; "
-                "--window must be longer than --overlap"
-            )
-
-    def spans(self, num_samples: int, rate: int) -> list[tuple[int, int]]:
-        if self.seconds is None:
-            return [(0, num_samples)]
-        return stitch.windows(num_samples, round(self.seconds * rate), round(self.overlap_seconds * rate))
 
 
 @dataclass
@@ -106,7 +83,8 @@ class System:
         padded = [np.pad(piece, (0, max(shortest - len(piece), 0))) for piece in pieces]
         separations = self.separator.separate(padded, self.options, names)
         if len(separations) != len(pieces):
-            raise SeparationError(f"the model gave {len(separations)} results for {len(pieces)} mixtures")
+            what = f"the model gave {len(separations)} results for {len(pieces)} mixtures"
+            raise SeparationError("E533", what, names[0], "mend `separate` of the model: one result per mixture")
         codes = [[self._checked(c, name) for c in s.codes] for s, name in zip(separations, names, strict=True)]
         waves = iter(self._waves([matrix for speakers in codes for matrix in speakers]))
         return [
@@ -118,15 +96,13 @@ class System:
         """One speaker's codes as int64 [K, T], 1 <= K <= the codec's, ids within the codebooks."""
         info, matrix = self.codec.info, torch.as_tensor(codes).to("cpu", torch.int64)
         if matrix.dim() != 2 or not 1 <= matrix.shape[0] <= info.num_codebooks:
-            raise SeparationError(
-                f"{name}: codes have shape {list(matrix.shape)}, codec {info.name!r} takes [K, T] with K up to "
-                f"{info.num_codebooks}; is this the codec that the model was trained with (--codec)?"
-            )
+            allowed = f"[K, T], K up to {info.num_codebooks}"
+            what = f"codes have shape {list(matrix.shape)}, codec {info.name!r} takes {allowed}"
+            raise SeparationError("E532", what, name, OTHER_CODEC)
         if matrix.numel() and not 0 <= int(matrix.min()) <= int(matrix.max()) < info.codebook_size:
-            raise SeparationError(
-                f"{name}: codes are {int(matrix.min())} .. {int(matrix.max())}, codec {info.name!r} has "
-                f"0 .. {info.codebook_size - 1}; is this the codec that the model was trained with (--codec)?"
-            )
+            found = f"{int(matrix.min())} .. {int(matrix.max())}"
+            what = f"codes are {found}, codec {info.name!r} has 0 .. {info.codebook_size - 1}"
+            raise SeparationError("E532", what, name, OTHER_CODEC)
         return matrix
 
     def _waves(self, codes: list[torch.Tensor]) -> list[np.ndarray]:
@@ -150,7 +126,8 @@ def load_separator(exp_dirs: Sequence[Path], device: str) -> Separator:
     modules, networks = zip(*(checkpoint.load_network(path) for path in exp_dirs), strict=True)
     names = sorted({module.__name__.rpartition(".")[2] for module in modules})
     if len(names) > 1:
-        raise SeparationError(f"--models are of different kinds: {', '.join(names)}; decode them one after the other")
+        what = f"--models are of different kinds: {', '.join(names)}"
+        raise SeparationError("E535", what, "", "decode them one after the other, each into its own --out")
     return models_base.join(modules[0], [network.to(device) for network in networks])
 
 
@@ -197,7 +174,7 @@ def _level(
 ) -> Separated:
     """One window: estimates of its own length and level."""
     if not waves:
-        raise SeparationError(f"{name}: the model gave no speaker")
+        raise SeparationError("E533", "the model gave no speaker", name, "train longer, or give --min_frames 1")
     estimates = match_level(np.stack([fit(wave, len(piece)) for wave in waves]), piece)
     counts = {name: int(stats[key]) for key, name in COUNTS.items() if key in stats}
     return Separated(estimates, [matrix.shape[1] for matrix in codes], counts)

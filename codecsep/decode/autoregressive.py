@@ -16,7 +16,7 @@ from codecsep.decode.filters import rules, truncation
 from codecsep.decode.history import History
 from codecsep.decode.noise import GumbelNoise
 from codecsep.decode.options import DecodeOptions
-from codecsep.decode.step import DecodeError, DecodeStats, Step, apply_rules, finish, speaker_bounds, step_limit
+from codecsep.decode.step import DecodeStats, Step, apply_rules, finish, not_numbers, speaker_bounds, step_limit
 from codecsep.tokens.vocab import Vocab
 
 
@@ -132,10 +132,7 @@ class _Loop:
 
     def _store(self, places: Tensor) -> None:
         if bool(self.bad.any()):
-            raise DecodeError(
-                f"the network gave NaN logits in {int(self.bad.sum())} of {len(self.bad)} rows; "
-                "its weights or its input hold NaN"
-            )
+            raise not_numbers(f" in {int(self.bad.sum())} of {len(self.bad)} rows")
         tokens = self.history.tokens[places]
         for row, sequence in zip(self.rows[places].tolist(), tokens, strict=True):
             self.finished[row] = finish(sequence, self.vocab)

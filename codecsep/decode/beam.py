@@ -20,7 +20,7 @@ from torch import Tensor
 from codecsep.decode.filters import NEVER, rules
 from codecsep.decode.history import History
 from codecsep.decode.options import DecodeOptions
-from codecsep.decode.step import DecodeError, DecodeStats, Step, apply_rules
+from codecsep.decode.step import DecodeStats, Step, apply_rules, not_numbers
 from codecsep.tokens.vocab import Vocab
 
 
@@ -78,7 +78,7 @@ class _Search:
             return False
         logits = self.step(self.last)
         if bool(logits.isnan().any()):
-            raise DecodeError("the network gave NaN logits; its weights or its input hold NaN")
+            raise not_numbers("")
         allowed, fired = apply_rules(logits, self.history, self.rules)
         self.fired += fired
         gains = logits.float().log_softmax(dim=-1).clamp(min=-1e30).masked_fill(allowed == NEVER, NEVER)

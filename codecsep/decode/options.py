@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codecsep.errors import CodecsepError
+
 STRATEGIES = ("greedy", "sample", "beam")
 LENGTH_RULES = ("bound", "exact")
 LEVEL_CHOICES = ("argmax", "mean")
 
 
-class OptionError(ValueError):
+class OptionError(CodecsepError):
     """A decoding option is out of range, or two of them contradict each other."""
+
+
+def refused(what: str, fix: str) -> OptionError:
+    """The error of one option."""
+    return OptionError("E530", what, "decoding options", fix)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def _check_choices(options: DecodeOptions) -> None:
     for name, allowed in (("strategy", STRATEGIES), ("length_rule", LENGTH_RULES), ("level_choice", LEVEL_CHOICES)):
         value = getattr(options, name)
         if value not in allowed:
-            raise OptionError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
+            raise refused(f"{name} is {value!r}; allowed: {', '.join(allowed)}", f"set {name} to one of them")
 
 
 def _check_ranges(options: DecodeOptions) -> None:
@@ -67,16 +74,17 @@ def _check_ranges(options: DecodeOptions) -> None:
         "max_speakers": 1, "length_slack": 0, "min_frames": 1, "num_levels": 0, "leave_every": 1, "seed": 0,
     }  # fmt: skip
     for name, low in lowest.items():
-        if getattr(options, name) < low:
-            raise OptionError(f"{name} is {getattr(options, name)}; it must be at least {low}")
+        value = getattr(options, name)
+        if value < low:
+            raise refused(f"{name} is {value}; it must be at least {low}", f"set {name} to {low} or more")
     if options.num_speakers is not None and options.num_speakers < 1:
-        raise OptionError(f"num_speakers is {options.num_speakers}; it must be at least 1, or left out")
+        raise refused(f"num_speakers is {options.num_speakers}; it must be at least 1", "set it, or leave it out")
     if not 0.0 < options.temperature < float("inf"):
-        raise OptionError(f"temperature is {options.temperature}; it must be above 0 (for none, strategy: greedy)")
+        raise refused(f"temperature is {options.temperature}; it must be above 0", "for none, strategy: greedy")
     if not 0.0 < options.top_p <= 1.0:
-        raise OptionError(f"top_p is {options.top_p}; it must be above 0 and at most 1")
+        raise refused(f"top_p is {options.top_p}; it must be above 0 and at most 1", "set it to 1 to keep all tokens")
     if not 0.0 <= options.length_penalty < float("inf"):
-        raise OptionError(f"length_penalty is {options.length_penalty}; it must be 0 or more")
+        raise refused(f"length_penalty is {options.length_penalty}; it must be 0 or more", "set it to 1 for the mean")
 
 
 def _check_effects(options: DecodeOptions) -> None:
@@ -84,12 +92,12 @@ def _check_effects(options: DecodeOptions) -> None:
         for name, neutral in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0)):
             value = getattr(options, name)
             if value != neutral:
-                raise OptionError(
-                    f"{name} is {value}, which does nothing with strategy {options.strategy!r}; "
-                    f"use strategy: sample, or leave {name} at {neutral}"
+                raise refused(
+                    f"{name} is {value}, which does nothing with strategy {options.strategy!r}",
+                    f"use strategy: sample, or leave {name} at {neutral}",
                 )
     if options.loop_period and options.loop_min_period > options.loop_period:
-        raise OptionError(
-            f"loop_min_period {options.loop_min_period} is above loop_period {options.loop_period}; "
-            "lower it, or switch loop blocking off with loop_period: 0"
+        raise refused(
+            f"loop_min_period {options.loop_min_period} is above loop_period {options.loop_period}",
+            "lower it, or switch loop blocking off with loop_period: 0",
         )

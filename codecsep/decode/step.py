@@ -11,13 +11,20 @@ from torch import Tensor
 from codecsep.decode.filters import NEVER, Filter
 from codecsep.decode.history import History
 from codecsep.decode.options import DecodeOptions
+from codecsep.errors import CodecsepError
 from codecsep.tokens.vocab import Vocab
 
 LARGEST = 1e30  # logits are kept inside +-this, so that an allowed token never looks like a forbidden one
 
 
-class DecodeError(RuntimeError):
+class DecodeError(CodecsepError):
     """The network gave something that no token can be chosen from."""
+
+
+def not_numbers(what: str) -> DecodeError:
+    """The error of logits that are NaN. what: where."""
+    fix = "its weights or its input hold NaN: train again (stages 4 and 5), or look at the mixture"
+    return DecodeError("E531", f"the network gave NaN logits{what}", "decoding", fix)
 
 
 class Step(Protocol):

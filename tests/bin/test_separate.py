@@ -196,7 +196,9 @@ def test_a_data_directory(system):
     summary = json.loads(datadir.Path("out/decode.json").read_text())
     assert summary["seed"] == 1 and summary["num_mixtures"] == 4 and summary["loop_blocks"] == 12
     assert summary["missing_eos"] == 0 and "bound_hits" not in summary
-    assert set(summary["inputs"]["models"]) == {"exp/ar", "exp/nar"} and summary["rtf"] > 0
+    assert set(summary["inputs"]["models"]) == {"exp/ar", "exp/nar"} and "rtf" not in summary
+    timing = json.loads(datadir.Path("out/timing.json").read_text())
+    assert timing["rtf"] > 0 and list(timing["mixtures"]) == list(lengths)
 
 
 def test_a_second_run_is_already_decoded_and_other_inputs_are_not(system, capsys):
@@ -235,7 +237,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(system, monkeypat
     monkeypatch.setattr(system, "separate", stop)
     with pytest.raises(KeyboardInterrupt):
         run("--data", "data/test", "--seed", 2)
-    assert not datadir.Path("out/decode.json").exists()
+    assert not datadir.Path("out/.done").exists() and datadir.Path("out/decode.json").exists()
     assert not list(datadir.Path("out").glob(".*.tmp"))
 
 
