@@ -19,6 +19,8 @@ from dataclasses import dataclass
 VARIABLE = "CODECSEP_FAULT"
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "usr1": signal.SIGUSR1, "int": signal.SIGINT}
 POINTS = (
+    "ark.record",  # an utterance id is in the new ark, its codes are not
+    "ark.before_lists",  # the ark is written, its scp and crc are not
     "atomic.mid",  # something is written beside its place, nothing is renamed
     "atomic.before_rename",  # all is written and forced to the disk
     "atomic.after_rename",
@@ -34,6 +36,9 @@ POINTS = (
     "separate.after_note",
     "separate.before_install",  # all batches are decoded, the old result is still there
     "separate.after_install",
+    "score.before_keep",  # a few utterances are scored
+    "score.after_keep",
+    "score.before_tables",  # all are scored, their rows are kept
 )
 _passed: Counter[str] = Counter()
 

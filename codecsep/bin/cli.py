@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from codecsep.errors import CodecsepError
+
 FOLDER = Path(__file__).parent
 
 
@@ -23,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" (nearest: '{close[0]}')" if close else ""
-        print(f"codecsep: no subcommand '{name}'{hint}; there are: {', '.join(names)}", file=sys.stderr)
+        error = CodecsepError("E863", f"no subcommand '{name}'{hint}", "", f"give one of {', '.join(names)}")
+        print(f"codecsep: {error}", file=sys.stderr)
         return 2
     sys.argv[0] = f"codecsep {name}"
     module = importlib.import_module(f"codecsep.bin.{name}")

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from codecsep.codecs import base
-from codecsep.data import atomic, audio, datadir
+from codecsep.data import atomic, audio, datadir, manifest
 from codecsep.data.ark import read_codec_info
-from codecsep.metrics.scoring import read_json, write_json
 from codecsep.metrics.systems import References
 from codecsep.tokens.padding import pad_sequences
 
+VERSION = 1  # counts changes of the code that change what is written
 BATCH = 8  # sources at a time; they are sorted by length first
 
 
@@ -26,9 +26,9 @@ def delay_at(codec: Path, rate: int) -> int:
 
 def make(codec: Path, references: References, out: Path) -> Path:
     """Write <out>/spk<j>.scp and wavs of the resynthesised sources, unless they are there from the same inputs."""
-    origin = {"codec": asdict(read_codec_info(codec)), "references": references.digest()}
-    done = out / "origin.json"
-    if done.is_file() and read_json(done) == origin:
+    origin = {"codec": asdict(read_codec_info(codec)), "references": references.digest(), "version": VERSION}
+    work = manifest.Work(stage="7", values=origin)
+    if manifest.current(out, work) is None:
         return out
     coder = base.load(codec)
     with atomic.replacing_dir(out) as beside:
@@ -36,7 +36,9 @@ def make(codec: Path, references: References, out: Path) -> Path:
             _resynthesise_all(coder, references, index, beside / "wav")
             paths = {one: out / "wav" / f"{one}_{speaker}.wav" for one in references.ids}
             datadir.write_table(beside / f"{speaker}.scp", paths)
-        write_json(beside / "origin.json", origin)
+    count = len(references.ids)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    manifest.finish(out, work, files, manifest.Counts(count, count))
     return out
 
 

@@ -8,6 +8,7 @@ Run in the directory that bin/score ran in: the paths in table.json are relative
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,18 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from codecsep import config
-from codecsep.data import atomic
-from codecsep.metrics import page, report, scoring, table
+from codecsep.bin.estimates import TIMING
+from codecsep.data import atomic, manifest
+from codecsep.data.lock import locked
+from codecsep.metrics import kept, page, report, summary, table
 from codecsep.metrics.page import Clip, Example
-from codecsep.metrics.systems import CEILING, MIXTURE, REFERENCE, References, Run
-from codecsep.metrics.waveform import fit_length
+from codecsep.metrics.systems import CEILING, MIXTURE, REFERENCE, References, Run, spread
 
 PROG = "report"
+NAME, SCORE = "report", "score"  # of the manifests in the directory
+VERSION = 1  # counts changes of the code that change the pages
 Encoder = Callable[[np.ndarray], np.ndarray | None]
-
-
-class ReportError(ValueError):
-    """Scores that cannot be reported; one line."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,20 +43,52 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if not (args.score / "table.json").is_file():
-        raise ReportError(f"{args.score}/table.json is not there; run bin/score first (stage 7)")
-    result = scoring.read_json(args.score / "table.json")
-    atomic.write_text(args.out / "RESULTS.md", report.markdown(result))
+        raise report.ReportError("E550", "table.json is not there", args.score, "run bin/score first (--stage 7)")
+    manifest.require(args.score, "7", SCORE, is_deep=True)
+    result = kept.read_json(args.score / "table.json")
+    work = work_of(args, result)
+    with locked(args.out):
+        if manifest.current(args.out, work, NAME) is None:
+            print(f"{args.out}: report is up to date", file=sys.stderr)
+            return 0
+        manifest.begin(args.out, NAME)
+        written = write(args, result)
+        count = result["num_utterances"]
+        manifest.finish(args.out, work, written, manifest.Counts(count, count), NAME)
+    print(", ".join(map(str, written)))
+    return 0
+
+
+def work_of(args: argparse.Namespace, result: dict) -> manifest.Work:
+    """All that the pages depend on, save the machine and the day that they name."""
+    files = [args.score / name for name in ("table.json", "scores.tsv")]
+    if not is_dated():
+        files += [path for row in result["systems"] for d in row["directories"] if (path := Path(d) / TIMING).is_file()]
+    values = {"date": os.environ.get(report.FIXED_DATE), "version": VERSION}
+    return manifest.Work("7", files, values, {"title": args.title, "examples": args.examples})
+
+
+def is_dated() -> bool:
+    """Is the day of the pages given? Then nothing in them depends on the clock: they say no real-time factor either."""
+    return bool(os.environ.get(report.FIXED_DATE))
+
+
+def write(args: argparse.Namespace, result: dict) -> list[Path]:
+    """RESULTS.md, and index.html unless no examples are asked for; what was written."""
+    if not is_dated():
+        result = summary.with_timing(result)
+    written = [args.out / "RESULTS.md"]
+    atomic.write_text(written[0], report.markdown(result))
     if args.examples > 0:
         references = References(result["data"])
         rows = table.read_rows(args.score / "scores.tsv")
         scored = sorted({row["utt"] for row in rows}, key=references.ids.index)
-        chosen = [one for one in scored if one in scoring.spread(scored, args.examples)]
+        chosen = [one for one in scored if one in spread(scored, args.examples)]
         encode = encoder(result)
         examples = [example(one, result, rows, references, encode) for one in chosen]
-        title = args.title or _title(result)
-        atomic.write_text(args.out / "index.html", page.build(title, result, examples, references.rate))
-    print(f"{args.out}/RESULTS.md" + (f", {args.out}/index.html" if args.examples > 0 else ""))
-    return 0
+        written.append(args.out / "index.html")
+        atomic.write_text(written[1], page.build(args.title or _title(result), result, examples, references.rate))
+    return written
 
 
 def _title(result: dict) -> str:
@@ -95,6 +127,8 @@ def example(one: str, result: dict, rows: list[dict], references: References, en
 
 def _estimates(mine: list, row: dict, run: str, estimates: list, codes: list, length: int, encode: Encoder) -> list:
     """Cards of one system in the order of the references, then estimates that no reference took."""
+    from codecsep.metrics.waveform import fit_length  # with torch, which a finished report does without
+
     clips, used = [], set()
     what = "resynthesis" if row["name"] == CEILING else "estimate"
     for number, code in enumerate(codes, start=1):

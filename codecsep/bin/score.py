@@ -6,6 +6,7 @@
 A system is a directory with spk1.scp, spk2.scp, ...; several directories are runs (seeds) of one system. Rows beside
 the systems: mixture (unprocessed, as every estimate), reference (clean sources), codec_ceiling (through --codec).
 Written: scores.tsv (a line per utterance, speaker and run), table.json, table.txt; bin/report makes the pages of them.
+A scoring that was killed goes on where it was; one that is finished says so, unless an input has changed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codecsep import config
-from codecsep.metrics import judges, scoring, summary, systems, table
-from codecsep.metrics.systems import References, ScoreError, System
+from codecsep.bin import upstream
+from codecsep.data import manifest
+from codecsep.data.lock import locked
+from codecsep.faults import faultpoint
+from codecsep.metrics import systems, table, weights
+from codecsep.metrics.systems import References, ScoreError, System, spread
+
+if TYPE_CHECKING:
+    from codecsep.metrics.judges import Judges
 
 PROG = "score"
+NAME = "score"  # of the manifest: the report has one of its own in the same directory
 ROWS = (systems.MIXTURE, systems.REFERENCE, systems.CEILING)
+DATA = ("wav.scp", "spk*.scp", "text_*", "utt2lang_*", "options.json")  # what of a data directory is read
+ESTIMATES = ("spk*.scp", "decode.json", "manifest.json")  # and of a system's; timing.json changes no score
+VERSION = 2  # counts changes of the scorer that change its files
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -37,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--max_utts", type=int, help="score only the first so many utterances")
     add("--max_asr", type=int, default=30, help="words on at most so many utterances with English speakers (30)")
     add("--max_dnsmos", type=int, default=8, help="DNSMOS on at most so many utterances (8)")
+    add("--max_wrong_speakers", type=float, default=0.5, help="share of utterances with a wrong number of estimates")
     add("--without", default="", help="judges to leave out, of estoi,pesq,speaker,dnsmos,asr")
     add("--nj", type=int, default=2, help="processes (2)")
     return parser
@@ -46,41 +60,108 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     _check(args)
+    _require(args)
     references = References(args.data, args.max_utts)
-    known = judges.load(references.rate, tuple(filter(None, args.without.split(","))))
+    _check_runs(args, references)
+    work = work_of(args, references)
+    with locked(args.out):
+        if manifest.current(args.out, work, NAME) is None:
+            print(f"{args.out}: scores are up to date ({len(references.ids)} utterances)", file=sys.stderr)
+            return 0
+        manifest.begin(args.out, NAME)
+        score_all(args, references)
+        count = len(references.ids)
+        files = [args.out / name for name in ("scores.tsv", "table.json", "table.txt")]
+        manifest.finish(args.out, work, files, manifest.Counts(count, count), NAME)
+    return 0
+
+
+def score_all(args: argparse.Namespace, references: References) -> None:
+    """Score what is not kept, then write the table."""
+    from codecsep.metrics import judges, scoring, summary
+
+    known = judges.load(references.rate, _without(args))
     options = scoring.Options(
         data=str(args.data),
         systems=tuple(_systems(args, references, known)),
         max_utts=args.max_utts,
-        without=tuple(filter(None, args.without.split(","))),
+        without=_without(args),
         asr_ids=_asr_ids(references, args.max_asr),
-        mos_ids=scoring.spread(references.ids, args.max_dnsmos),
+        mos_ids=spread(references.ids, args.max_dnsmos),
     )
     scores = scoring.score(options, references.ids, args.out / "kept", args.nj)
+    faultpoint("score.before_tables")
     table.write_rows(args.out / "scores.tsv", [row for rows in scores.values() for row in rows])
     result = summary.summarise(options, scores, references, known, args.codec)
     summary.write(args.out, result)
     print(summary.as_text(result))
-    return 0
+
+
+def work_of(args: argparse.Namespace, references: References) -> manifest.Work:
+    """All that the scores depend on: lists, audio, the judges that are to be had, options."""
+    runs = [Path(directory) for _, directories in map(systems.parse, args.hyp) for directory in directories]
+    files, audio = upstream.lists(args.data, DATA), upstream.audio_of(args.data, ["wav.scp", *_scps(references)])
+    if args.codec is not None:
+        files.append(args.codec / "codec.json")
+    for run in runs:
+        files += upstream.lists(run, ESTIMATES)
+        audio |= upstream.audio_of(run, [f"spk{number}.scp" for number in range(1, len(systems.Run(run).tables) + 1)])
+    plain = ("hyp", "rows", "waveform", "permute_by", "max_utts", "max_asr", "max_dnsmos", "without")
+    return manifest.Work(
+        stage="7",
+        files=files,
+        audio=audio,
+        values={"judges": weights.available(_without(args)), "version": VERSION},
+        settings={name: getattr(args, name) for name in plain} | {"codec": str(args.codec)},
+    )
+
+
+def _scps(references: References) -> list[str]:
+    return [f"{speaker}.scp" for speaker in references.speakers]
+
+
+def _without(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(filter(None, args.without.split(",")))
 
 
 def _check(args: argparse.Namespace) -> None:
     """Contradictions on the command line, in the user's words."""
     wrong = [row for row in args.rows.split(",") if row and row not in ROWS]
     if wrong:
-        raise ScoreError(f"--rows {wrong[0]!r} is not known; there are {', '.join(ROWS)}")
+        raise ScoreError("E860", f"{wrong[0]!r} is not known", "--rows", f"give some of {', '.join(ROWS)}")
     if args.nj < 1:
-        raise ScoreError(f"--nj is {args.nj}; at least 1 process is needed")
+        raise ScoreError("E860", f"is {args.nj}; at least 1 process is needed", "--nj", "give --nj 1 or more")
     names = [systems.parse(text)[0] for text in args.hyp]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ScoreError(f"--hyp {twice[0]!r} is given twice; write its runs as {twice[0]}=dir,dir")
+        raise ScoreError("E860", f"{twice[0]!r} is given twice", "--hyp", f"write its runs as {twice[0]}=dir,dir")
     unknown = [name for name in args.waveform if name not in names]
     if unknown:
-        raise ScoreError(f"--waveform {unknown[0]!r} is not one of the systems ({', '.join(names) or 'none given'})")
+        what = f"{unknown[0]!r} is not one of the systems ({', '.join(names) or 'none given'})"
+        raise ScoreError("E860", what, "--waveform", "give the name of a --hyp")
+    if not args.hyp and args.codec is None and not args.rows.replace(systems.CEILING, "").strip(","):
+        raise ScoreError("E860", "nothing to score", "", "give --hyp, --codec or --rows mixture")
 
 
-def _systems(args: argparse.Namespace, references: References, known: judges.Judges) -> list[System]:
+def _require(args: argparse.Namespace) -> None:
+    """Raise StageError when something that a stage of ours makes is not finished, or changed."""
+    upstream.require(args.data, "0")
+    if args.codec is not None:
+        upstream.require(args.codec, "1")
+    for _, directories in map(systems.parse, args.hyp):
+        for directory in directories:
+            upstream.require(Path(directory), "6")
+
+
+def _check_runs(args: argparse.Namespace, references: References) -> None:
+    """Raise ScoreError when a directory does not hold what it must."""
+    everything, count = frozenset(references.data.ids), len(references.speakers)
+    for _, directories in map(systems.parse, args.hyp):
+        for directory in directories:
+            systems.Run(directory).check(references.ids, everything, count, args.max_wrong_speakers)
+
+
+def _systems(args: argparse.Namespace, references: References, known: Judges) -> list[System]:
     """The rows of the table, from the unprocessed mixture down to the systems."""
     wanted = [row for row in args.rows.split(",") if row]
     found = [System(name, (), "si_sdr") for name in wanted if name in (systems.MIXTURE, systems.REFERENCE)]
@@ -94,26 +175,23 @@ def _systems(args: argparse.Namespace, references: References, known: judges.Jud
             found.append(System(systems.CEILING, (str(directory),), _criterion(args, known, True), delay))
     for name, directories in map(systems.parse, args.hyp):
         coded = args.codec is not None and name not in args.waveform
-        for directory in directories:
-            systems.Run(directory).check(references.ids)
         found.append(System(name, directories, _criterion(args, known, coded), delay if coded else 0))
-    if not found:
-        raise ScoreError("nothing to score: give --hyp, --codec or --rows mixture")
     return found
 
 
-def _criterion(args: argparse.Namespace, known: judges.Judges, coded: bool) -> str:
+def _criterion(args: argparse.Namespace, known: Judges, coded: bool) -> str:
     """What orders the speakers: a codec need not keep the phase that SI-SDR asks for."""
     chosen = args.permute_by or ("estoi" if coded and known.estoi else "si_sdr")
     judge = {"estoi": known.estoi, "speaker": known.speaker}.get(chosen, True)
     if judge is None:
-        raise ScoreError(f"--permute_by {chosen}: {'; '.join(known.missing)}")
+        what = "; ".join(known.missing) or f"the judge is left out by --without {args.without}"
+        raise ScoreError("E546", what, f"--permute_by {chosen}", "install it, or order by another one")
     return chosen
 
 
 def _asr_ids(references: References, count: int) -> frozenset[str]:
     english = [one for one in references.ids if any(text is not None for text in references.transcripts(one))]
-    return scoring.spread(english, count)
+    return spread(english, count)
 
 
 if __name__ == "__main__":

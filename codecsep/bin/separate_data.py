@@ -48,7 +48,7 @@ def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, opt
     for model in models:
         upstream.require(model, "4 (or 5)")
     mixtures = datadir.DataDir(args.data).table("wav.scp")
-    work = work_of(args, mixtures, models, codec, options)
+    work = work_of(args, models, codec, options)
     with locked(args.out):
         if manifest.current(args.out, work) is None:
             print(f"{args.out}: already decoded ({len(mixtures)} mixtures), up to date", file=sys.stderr)
@@ -57,15 +57,14 @@ def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, opt
     return 0
 
 
-def work_of(
-    args: argparse.Namespace, mixtures: dict[str, str], models: list[Path], codec: Path, options: DecodeOptions
-) -> manifest.Work:
-    """All that the estimates depend on. Recordings count by path, size and time of change."""
+def work_of(args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions) -> manifest.Work:
+    """All that the estimates depend on."""
     weights = [path / name for path in models for name in ("best.safetensors", "config.yaml")]
     return manifest.Work(
         stage="6",
         files=[args.data / "wav.scp", codec / "codec.json", *(path for path in weights if path.is_file())],
-        values={"recordings": upstream.audio_stamps(mixtures), "version": VERSION},
+        audio=upstream.audio_of(args.data, ["wav.scp"]),
+        values={"version": VERSION},
         settings={
             "options": dataclasses.asdict(options),
             "window": dataclasses.asdict(Window(args.window, args.overlap)),

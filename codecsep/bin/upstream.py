@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from codecsep.data import manifest
+from codecsep.data import datadir, manifest
 
 
 def require(folder: Path, stage: str) -> None:
@@ -14,13 +16,27 @@ def require(folder: Path, stage: str) -> None:
         manifest.require(folder, stage, is_deep=True)
 
 
-def lists(folder: Path) -> list[Path]:
-    """The tables of a data directory: what hashes of it are made of; the audio behind them counts by its stamps."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+def lists(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files of a directory that match one of the patterns."""
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
-def audio_stamps(table: dict[str, str]) -> str:
-    """One digest of the sizes and times of change of the files that a table names."""
-    from codecsep.data.digest import text_sha256
+def audio_of(folder: Path, tables: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """{path: {"size", "sha256"}} of the audio that tables of a directory name, as its manifest has noted it.
 
-    return text_sha256("".join(f"{key} {path} {manifest.stamp(path)}\n" for key, path in table.items()))
+    What no manifest has noted is hashed now; a file that is missing counts as such.
+    """
+    noted = {}
+    if manifest.manifest_file(folder).is_file():
+        outputs = manifest.read(folder)["outputs"]
+        noted = {manifest.name_of(folder / output): entry for output, entry in outputs.items()}
+    found = {}
+    for table in tables:
+        for path in datadir.read_table(folder / table).values():
+            name = manifest.name_of(path)
+            found[name] = noted.get(name) or _described(Path(path))
+    return found
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return manifest.describe(path) if path.is_file() else {"size": 0, "sha256": "missing"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from codecsep.metrics import quality, speaker, waveform, whisper, words
-from codecsep.metrics.weights import BY_NAME, MissingJudge, find
+from codecsep.metrics.weights import BY_NAME, MissingJudge, find, no_package
 
 ASR_NAME = "Whisper tiny.en (greedy, 30 s window)"
 
@@ -40,7 +40,7 @@ def load(rate: int, without: tuple[str, ...] = ()) -> Judges:
         try:
             setattr(judges, name, make())
         except MissingJudge as error:
-            judges.missing.append(str(error))
+            judges.missing.append(f"{error.where}: {error.what}; {error.fix}")
     return judges
 
 
@@ -48,7 +48,7 @@ def _load_asr() -> whisper.WhisperTiny:
     try:
         import jiwer  # noqa: F401  (counting errors needs it)
     except ImportError as error:
-        raise MissingJudge(f"WER: the package jiwer is missing; {waveform.HOW_TO_INSTALL}") from error
+        raise no_package("WER", "jiwer") from error
     return whisper.load(find("whisper_tiny_en.pt"), find("gpt2.tiktoken"))
 
 

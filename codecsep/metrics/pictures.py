@@ -7,8 +7,7 @@ import io
 
 import numpy as np
 
-from codecsep.metrics.waveform import HOW_TO_INSTALL
-from codecsep.metrics.weights import MissingJudge
+from codecsep.metrics.weights import no_package
 
 HEIGHT = 96  # pixels of a spectrogram: frequency up to half the rate
 RANGE = 60.0  # dB that are shown below the loudest point
@@ -60,7 +59,7 @@ def _png(pixels: np.ndarray) -> bytes:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingJudge(f"pictures: the package pillow is missing; {HOW_TO_INSTALL}") from error
+        raise no_package("pictures", "pillow") from error
     stream = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.quantize(128).save(stream, "PNG", optimize=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from codecsep.metrics.features import RATE, mel_power
-from codecsep.metrics.waveform import HOW_TO_INSTALL, is_silent
-from codecsep.metrics.weights import MissingJudge
+from codecsep.metrics.waveform import is_silent
+from codecsep.metrics.weights import no_package
 
 WINDOW = 144160  # samples of 16 kHz that the networks see: 9.01 s
 MAPPINGS = {  # polynomials of P.835 heads, highest power first, from the raw output to the MOS scale
@@ -30,7 +30,7 @@ class Dnsmos:
         try:
             import onnxruntime
         except ImportError as error:
-            raise MissingJudge(f"DNSMOS: the package onnxruntime is missing; {HOW_TO_INSTALL}") from error
+            raise no_package("DNSMOS", "onnxruntime") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         provider = ["CPUExecutionProvider"]

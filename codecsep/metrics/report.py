@@ -7,13 +7,20 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime, timezone
+from importlib import metadata
 from pathlib import Path
 
+from codecsep.errors import CodecsepError
 from codecsep.metrics import published, summary
-from codecsep.metrics.scoring import read_json
+from codecsep.metrics.kept import read_json
 
+FIXED_DATE = "SOURCE_DATE_EPOCH"  # see reproducible-builds.org
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class ReportError(CodecsepError):
+    """Scores that cannot be reported; one line."""
 
 
 def markdown(result: dict) -> str:
@@ -33,12 +40,10 @@ def markdown(result: dict) -> str:
 
 def environment(result: dict) -> dict[str, str]:
     """Versions, machine, commit, and the hashes of codec, networks and configurations."""
-    import torch
-
     found = {
-        "date": date.today().isoformat(),
+        "date": day(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": metadata.version("torch"),
         "machine": f"{cpu_name()}, {os.cpu_count()} CPUs seen, {platform.system()} {platform.machine()}",
         "git commit": git_commit(),
     }
@@ -48,6 +53,16 @@ def environment(result: dict) -> dict[str, str]:
     for row in result["systems"]:
         found |= _hashes(row)
     return {name: value for name, value in found.items() if value}
+
+
+def day() -> str:
+    """Today, or the day of SOURCE_DATE_EPOCH (seconds since 1970), with which the same results give the same bytes."""
+    seconds = os.environ.get(FIXED_DATE)
+    if not seconds:
+        return date.today().isoformat()
+    if not seconds.isdigit():
+        raise ReportError("E860", f"{seconds!r} is no number of seconds", FIXED_DATE, "unset it, or give whole seconds")
+    return datetime.fromtimestamp(int(seconds), timezone.utc).date().isoformat()
 
 
 def _hashes(row: dict) -> dict[str, str]:

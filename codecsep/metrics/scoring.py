@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from codecsep.data import atomic
+from codecsep.data.digest import text_sha256
+from codecsep.faults import faultpoint
 from codecsep.metrics import judges as judges_module
-from codecsep.metrics import table, utterance, weights
+from codecsep.metrics import kept, table, utterance, weights
 from codecsep.metrics.systems import MIXTURE, REFERENCE, References, Run, ScoreError, System
 
-VERSION = 1  # counts changes of the scorer that change numbers; part of the key of what is kept
+VERSION = 2  # counts changes of the scorer that change numbers; part of the key of what is kept
 CHUNK = 2  # utterances that a process takes at a time
 
 
@@ -44,9 +47,13 @@ class Worker:
         self.judges = judges_module.load(self.references.rate, options.without)
         self.runs = {name: Run(name) for system in options.systems for name in system.directories}
 
-    def score(self, ids: list[str]) -> list[dict]:
-        """Rows of all pending runs for these utterances."""
-        return [row for one in ids for row in self._score_one(one)]
+    def keep(self, path: Path, ids: list[str]) -> int:
+        """Score these utterances in all pending runs and keep the rows in `path`; how many utterances they are."""
+        rows = [row for one in ids for row in self._score_one(one)]
+        faultpoint("score.before_keep")
+        kept.keep_rows(path, rows)
+        faultpoint("score.after_keep")
+        return len(ids)
 
     def _score_one(self, one: str) -> Iterator[dict]:
         known = self._known(one)
@@ -63,7 +70,7 @@ class Worker:
         sources = [utterance.Signal(x, self.judges) for x in self.references.sources(one)]
         for signal in sources:
             if signal.samples.size != mixture.samples.size:
-                raise ScoreError(f"{one}: mixture and sources differ in length; run stage 0 again")
+                raise ScoreError("E540", "mixture and sources differ in length", one, "run --stage 0 again")
         return utterance.Utterance(one, mixture, sources, texts, one in self.options.mos_ids)
 
     def _estimates(self, known: utterance.Utterance, system: System, run: str) -> list:
@@ -82,45 +89,67 @@ def _start(options: Options, pending: tuple[tuple[str, str], ...]) -> None:
     _worker = Worker(options, pending)
 
 
-def _work(ids: list[str]) -> list[dict]:
-    return _worker.score(ids)
+def _work(part: tuple[Path, list[str]]) -> int:
+    return _worker.keep(*part)
 
 
 def score(options: Options, ids: list[str], keep: Path, nj: int) -> dict[str, list[dict]]:
-    """Rows per system. Finished runs are kept as TSV in `keep`, named by a key of all they depend on."""
+    """Rows per system. Finished runs are kept as TSV in `keep`, named by a key of all they depend on.
+
+    So are, while the work goes on, the rows of every few utterances: a scoring that was killed goes on there.
+    """
     keys = _keys(options, ids)
-    pending = tuple(pair for pair, key in keys.items() if not (keep / f"{key}.tsv").is_file())
+    pending = tuple(pair for pair, key in keys.items() if not kept.are_kept(keep / f"{key}.tsv"))
     if pending:
-        rows = _run(options, ids, pending, nj)
+        parts = _parts([keys[pair] for pair in pending], ids, keep / "parts")
+        rows = _run(options, parts, pending, nj)
         for system, run in pending:
             mine = [row for row in rows if row["system"] == system and row["run"] == run]
-            table.write_rows(keep / f"{keys[system, run]}.tsv", mine)
+            kept.keep_rows(keep / f"{keys[system, run]}.tsv", mine)
+    shutil.rmtree(keep / "parts", ignore_errors=True)
     result: dict[str, list[dict]] = {system.name: [] for system in options.systems}
     for (system, _), key in keys.items():
         result[system] += table.read_rows(keep / f"{key}.tsv")
     return result
 
 
-def _run(options: Options, ids: list[str], pending: tuple, nj: int) -> list[dict]:
+def _parts(keys: list[str], ids: list[str], folder: Path) -> dict[Path, list[str]]:
+    """Every few utterances, and where their rows are kept: named by what they depend on."""
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
-    if nj == 1:
+    return {folder / f"{text_sha256(json.dumps([keys, chunk]))[:20]}.tsv": chunk for chunk in chunks}
+
+
+def _run(options: Options, parts: dict[Path, list[str]], pending: tuple, nj: int) -> list[dict]:
+    missing = [(path, ids) for path, ids in parts.items() if not kept.are_kept(path)]
+    if len(missing) < len(parts):
+        print(f"{len(parts) - len(missing)} of {len(parts)} parts are there", file=sys.stderr)
+    if nj == 1 or len(missing) == 1:
         worker = Worker(options, pending)
-        return _collect(map(worker.score, chunks), len(ids))
+        _tell([worker.keep(*part) for part in missing])
+    elif missing:
+        _spread_over(min(nj, len(missing)), options, pending, missing)
+    return [row for path in parts for row in table.read_rows(path)]
+
+
+def _spread_over(nj: int, options: Options, pending: tuple, missing: list[tuple[Path, list[str]]]) -> None:
+    """Score the missing parts in `nj` processes. Raises ScoreError when one of them dies."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(nj, mp_context=spawn, initializer=_start, initargs=(options, pending)) as pool:
-        return _collect(pool.map(_work, chunks), len(ids))
+    try:
+        with ProcessPoolExecutor(nj, mp_context=spawn, initializer=_start, initargs=(options, pending)) as pool:
+            _tell(pool.map(_work, missing), sum(len(ids) for _, ids in missing))
+    except BrokenProcessPool as error:
+        fix = "run the same command again (what is scored is kept), with a smaller --nj when memory is short"
+        raise ScoreError("E548", "a process died; was it killed for want of memory?", "scoring", fix) from error
 
 
-def _collect(results: Iterable[list[dict]], total: int) -> list[dict]:
-    """All rows; says on stderr how far it is, at every tenth."""
-    rows, done, told = [], 0, 0
-    for part in results:
-        rows += part
-        done = min(done + CHUNK, total)
-        if done * 10 // total > told:
+def _tell(counts: Iterable[int], total: int = 0) -> None:
+    """Say on stderr how far it is, at every tenth."""
+    done, told = 0, 0
+    for count in counts:
+        done += count
+        if total and done * 10 // total > told:
             told = done * 10 // total
             print(f"scored {done}/{total} utterances", file=sys.stderr, flush=True)
-    return rows
 
 
 def _keys(options: Options, ids: list[str]) -> dict[tuple[str, str], str]:
@@ -142,21 +171,3 @@ def _keys(options: Options, ids: list[str]) -> dict[tuple[str, str], str]:
             text = json.dumps([common, own], sort_keys=True)
             keys[system.name, run] = f"{system.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
     return keys
-
-
-def spread(ids: list[str], count: int) -> frozenset[str]:
-    """`count` ids taken at even distances."""
-    if count <= 0 or not ids:
-        return frozenset()
-    step = max(1.0, len(ids) / count)
-    return frozenset(ids[int(i * step)] for i in range(min(count, len(ids))))
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Indented JSON, whole or not at all."""
-    atomic.write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> dict:
-    """What `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codecsep.data import atomic
-from codecsep.metrics import judges as judges_module
 from codecsep.metrics import table
-from codecsep.metrics.judges import Judges
-from codecsep.metrics.scoring import Options, write_json
+from codecsep.metrics.kept import write_json
 from codecsep.metrics.systems import BUILT_IN, MIXTURE, References, Run, System
+
+if TYPE_CHECKING:
+    from codecsep.metrics.judges import Judges
+    from codecsep.metrics.scoring import Options
 
 TITLES = {
     "si_sdr": "SI-SDR dB",
@@ -33,6 +36,8 @@ DIGITS = {"estoi": 3, "spk_sim_ge2e": 3, "spk_sim_ge2e_other": 3}
 
 def summarise(options: Options, scores: dict, references: References, judges: Judges, codec: Path | None) -> dict:
     """Everything that the pages say, as plain values (table.json)."""
+    from codecsep.metrics import judges as judges_module
+
     baseline = scores.get(MIXTURE, [])
     num_speakers = len(references.speakers)
     rows = [_row(system, scores[system.name], baseline, num_speakers) for system in options.systems]
@@ -65,13 +70,23 @@ def _row(system: System, rows: list[dict], baseline: list[dict], num_speakers: i
 
 
 def _decode(system: System) -> dict:
-    """Means over runs of what the separation stage wrote in decode.json: RTF, missing <eos>, ..."""
+    """Means over runs of what the separation stage wrote in decode.json: missing <eos>, ..."""
     infos = [Run(directory).decode_info() for directory in system.directories]
-    names = ("rtf", "missing_eos", "loop_blocks", "bound_hits")
+    names = ("missing_eos", "loop_blocks", "bound_hits")
     values = {name: [info[name] for info in infos if name in info] for name in names}
     result = {name: sum(found) / len(found) for name, found in values.items() if found}
     seeds = [info["seed"] for info in infos if "seed" in info]
     return result | ({"seeds": seeds} if seeds else {})
+
+
+def with_timing(result: dict) -> dict:
+    """The table with the real-time factors that the runs took (timing.json): no part of table.json, as no two runs of
+    one command have the same."""
+    for row in result["systems"]:
+        found = [timing["rtf"] for directory in row["directories"] if (timing := Run(directory).timing())]
+        if found and "decode" in row:
+            row["decode"]["rtf"] = sum(found) / len(found)
+    return result
 
 
 def columns(result: dict) -> list[str]:
@@ -110,8 +125,19 @@ def remarks(result: dict) -> list[str]:
     lines += [f"Values behind {name}: {counts}." for name, counts in _counts(result)]
     if result["cut"]:
         lines.append("Mixtures in min mode: transcripts say more than is heard, so only dWER is given.")
+    lines += [text for row in result["systems"] for text in odd_ones(row)]
     lines += [f"{name}: {text}." for name, text in result["judges"].items()]
     return lines + [f"Left out: {text}" for text in result["missing_judges"]]
+
+
+def odd_ones(row: dict) -> list[str]:
+    """What was silent or without words in a system, counted over its runs."""
+    texts = {
+        "silent": "{} silent estimates, counted as missing",
+        "no_words": "in {} estimates no word was heard: all words of the reference are errors",
+        "no_reference": "{} references without words: what was heard there are errors over no words",
+    }
+    return [f"{row['name']}: {text.format(row[key])}." for key, text in texts.items() if row.get(key)]
 
 
 def _counts(result: dict) -> list[tuple[str, int]]:

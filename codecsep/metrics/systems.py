@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 
 from codecsep.data import audio
 from codecsep.data.datadir import DataDir, read_table
+from codecsep.errors import CodecsepError
 
 MIXTURE, REFERENCE, CEILING = "mixture", "reference", "codec_ceiling"
 BUILT_IN = (MIXTURE, REFERENCE, CEILING)
 CRITERIA = ("si_sdr", "estoi", "speaker")
 
 
-class ScoreError(ValueError):
+class ScoreError(CodecsepError):
     """A system, or its directory, that cannot be scored; one line."""
 
 
@@ -37,10 +39,12 @@ def parse(text: str) -> tuple[str, tuple[str, ...]]:
     name, equals, rest = text.partition("=")
     directories = tuple(part for part in (rest if equals else name).split(",") if part)
     if not directories or (equals and not name):
-        raise ScoreError(f"--hyp {text!r}: write name=directory, or name=directory,directory for several seeds")
+        fix = "write name=directory, or name=directory,directory for several seeds"
+        raise ScoreError("E862", f"{text!r} names no directory", "--hyp", fix)
     name = name if equals else Path(directories[0]).name
     if name in BUILT_IN:
-        raise ScoreError(f"--hyp {text!r}: the name {name!r} is taken; rows of that name are made by the scorer")
+        what = f"the name {name!r} is taken: rows of that name are made by the scorer"
+        raise ScoreError("E862", what, f"--hyp {text}", "choose another name")
     return name, directories
 
 
@@ -50,7 +54,7 @@ class Run:
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
         if not (self.directory / "spk1.scp").is_file():
-            raise ScoreError(f"{self.directory}: holds no spk1.scp; run the stage that writes it (stage 6, decode)")
+            raise ScoreError("E541", "holds no spk1.scp", self.directory, "run the stage that writes it: --stage 6")
 
     @cached_property
     def tables(self) -> list[dict[str, str]]:
@@ -60,12 +64,34 @@ class Run:
             paths.append(path)
         return [read_table(path) for path in paths]
 
-    def check(self, ids: list[str]) -> None:
-        """Raises ScoreError when an utterance has no estimate at all (a job that died), naming the first three."""
-        absent = [utterance for utterance in ids if not any(utterance in table for table in self.tables)]
+    def check(self, ids: list[str], known: Collection[str], num_speakers: int, max_wrong: float) -> None:
+        """Raise ScoreError unless there are estimates of all of `ids` (to be scored) and of nothing outside `known`.
+
+        An utterance without estimates (a job that died), one that lacks the estimate of a lower speaker number (a line
+        that was lost), and more than the share `max_wrong` with another number than `num_speakers` are errors: what is
+        averaged must not be fewer files in silence. The first three are named.
+        """
+        self._check_ids(ids, known)
+        counts = {one: [one in table for table in self.tables] for one in ids}
+        gaps = [one for one, there in counts.items() if not all(there[: sum(there)])]
+        if gaps:
+            what = f"{len(gaps)} utterances lack the estimate of a lower speaker number ({_first(gaps)})"
+            raise ScoreError("E542", what, self.directory, "run --stage 6 again")
+        wrong = [one for one, there in counts.items() if sum(there) != num_speakers]
+        if len(wrong) > max_wrong * len(ids):
+            what = f"{len(wrong)} of {len(ids)} utterances have not {num_speakers} estimates ({_first(wrong)})"
+            fix = "decode with --num_speakers, or give a larger --max_wrong_speakers: a missing one then counts as such"
+            raise ScoreError("E544", what, self.directory, fix)
+
+    def _check_ids(self, ids: list[str], known: Collection[str]) -> None:
+        having = {one for table in self.tables for one in table}
+        absent, extra = [one for one in ids if one not in having], sorted(having - set(known))
         if absent:
-            first = ", ".join(absent[:3])
-            raise ScoreError(f"{self.directory}: {len(absent)} of {len(ids)} utterances are missing ({first}, ...)")
+            what = f"{len(absent)} of {len(ids)} utterances are missing ({_first(absent)})"
+            raise ScoreError("E542", what, self.directory, "run --stage 6 again")
+        if extra:
+            what = f"{len(extra)} utterances are not in the data ({_first(extra)})"
+            raise ScoreError("E543", what, self.directory, "give the --data that was decoded, or run --stage 6 again")
 
     def estimates(self, utterance: str, rate: int) -> list[np.ndarray]:
         """The estimates that are there, [L'] each, resampled to `rate` when theirs differs."""
@@ -83,9 +109,19 @@ class Run:
         return total.hexdigest()
 
     def decode_info(self) -> dict:
-        """decode.json of the separation stage ({} when there is none): seeds, time, how decoding ended."""
-        path = self.directory / "decode.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        """decode.json of the separation stage ({} when there is none): seeds, how decoding ended."""
+        return self._json("decode.json")
+
+    def timing(self) -> dict:
+        """timing.json of the separation stage ({} when there is none): what depends on the clock."""
+        return self._json("timing.json")
+
+    def _json(self, name: str) -> dict:
+        path = self.directory / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except ValueError as error:
+            raise ScoreError("E545", f"is no JSON ({error})", path, "run --stage 6 again") from error
 
 
 class References:
@@ -95,7 +131,7 @@ class References:
         self.data = DataDir(path)
         self.speakers = self.data.speakers()
         if not self.speakers:
-            raise ScoreError(f"{path}: holds no spk1.scp; scoring needs mixtures with their sources")
+            raise ScoreError("E540", "holds no spk1.scp", path, "give a data directory of mixtures with their sources")
         self.ids = self.data.ids[:max_utts]
         self.rate = audio.sample_rate(self.data.table("wav.scp")[self.ids[0]])
 
@@ -132,3 +168,15 @@ class References:
             for name in ["wav.scp", *(f"{speaker}.scp" for speaker in self.speakers)]:
                 total.update(Path(self.data.table(name)[utterance]).read_bytes())
         return total.hexdigest()
+
+
+def spread(ids: list[str], count: int) -> frozenset[str]:
+    """`count` ids taken at even distances."""
+    if count <= 0 or not ids:
+        return frozenset()
+    step = max(1.0, len(ids) / count)
+    return frozenset(ids[int(i * step)] for i in range(min(count, len(ids))))
+
+
+def _first(ids: list[str]) -> str:
+    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")

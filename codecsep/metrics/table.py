@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from codecsep.data import atomic
+from codecsep.errors import CodecsepError
 from codecsep.metrics import words
 
-HEAD = ("system", "run", "utt", "speaker", "estimate", "num_estimates", "seconds")
+HEAD = ("system", "run", "utt", "speaker", "estimate", "num_estimates", "num_silent", "seconds")
 METRICS = (
     *("si_sdr", "si_sdri", "si_sdr_delay_comp", "si_sdri_delay_comp", "estoi", "pesq_wb", "pesq_nb"),
     *("dnsmos_p835_ovrl", "dnsmos_p835_sig", "dnsmos_p835_bak", "dnsmos_p808", "spk_sim_ge2e", "spk_sim_ge2e_other"),
@@ -26,7 +27,7 @@ WITH_INTERVAL = ("estoi", "spk_sim_ge2e")
 RESAMPLES = 2000
 
 
-class TableError(ValueError):
+class TableError(CodecsepError):
     """A TSV that is not one of ours; one line."""
 
 
@@ -41,11 +42,15 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
 def read_rows(path: Path) -> list[dict]:
     """The rows of `write_rows`; numbers as float, empty cells left out. Raises TableError."""
+    fix = "delete it and run --stage 7 again"
     with open(path, encoding="utf-8", newline="") as stream:
         reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         if tuple(next(reader, ())) != COLUMNS:
-            raise TableError(f"{path}: its columns are not those of this version; delete it and run stage 7 again")
-        return [_parse(dict(zip(COLUMNS, cells, strict=True))) for cells in reader]
+            raise TableError("E545", "its columns are not those of this version", path, fix)
+        try:
+            return [_parse(dict(zip(COLUMNS, cells, strict=True))) for cells in reader]
+        except ValueError as error:
+            raise TableError("E545", f"cannot be read ({error})", f"{path}:{reader.line_num}", fix) from error
 
 
 def _cell(value) -> str:
@@ -64,7 +69,8 @@ def summary(rows: list[dict], num_speakers: int) -> dict:
     """One system's corpus row: {"metrics": {name: {"mean", "sd", "count"}}, "runs", "missing", "extra"}.
 
     mean: over the utterances and speakers of a run, then over runs; sd: between the runs' means (None for one run);
-    count: values per run. WER and dWER in percent, corpus level. missing, extra: speakers, mean over runs.
+    count: values per run. WER and dWER in percent, corpus level. missing, extra: speakers, mean over runs. silent,
+    no_words, no_reference: estimates and references that have their values by definition.
     """
     runs = defaultdict(list)
     for row in rows:
@@ -77,6 +83,17 @@ def summary(rows: list[dict], num_speakers: int) -> dict:
         "runs": len(runs),
         "missing": sum(-x for x in firsts if x < 0) / len(runs),
         "extra": sum(x for x in firsts if x > 0) / len(runs),
+        **_odd_ones(rows),
+    }
+
+
+def _odd_ones(rows: list[dict]) -> dict[str, int]:
+    """How many estimates were silent, estimates that no word was heard in, references without words; over all runs."""
+    read = [row for row in rows if "dwer_errors" in row]
+    return {
+        "silent": int(sum(row.get("num_silent", 0) for row in rows if row["speaker"] == 1)),
+        "no_words": sum("text" not in row for row in read),
+        "no_reference": sum(not row["dwer_words"] for row in read),
     }
 
 

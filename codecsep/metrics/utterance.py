@@ -87,7 +87,8 @@ def score(utterance: Utterance, system: System, estimates: list[np.ndarray], jud
     for n, e in enumerate(assigned):
         estimate = spoken[e] if e >= 0 else None
         row = {"speaker": n + 1, "estimate": signals.index(estimate) + 1 if estimate else 0}
-        row |= {"num_estimates": len(spoken), "seconds": length / judges.rate}
+        row |= {"num_estimates": len(spoken), "num_silent": len(signals) - len(spoken)}
+        row["seconds"] = length / judges.rate
         rows.append(row | _values(utterance, n, estimate, system, judges))
     return rows
 

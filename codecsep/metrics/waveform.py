@@ -9,12 +9,11 @@ import warnings
 
 import numpy as np
 
-from codecsep.metrics.weights import MissingJudge
+from codecsep.metrics.weights import no_package
 from codecsep.signal.si_sdr import si_sdr
 
 STOI_RATE = 10000  # Hz; the rate that STOI is defined at
 SILENCE = 1e-5  # peak below which a signal counts as silent (a third of one 16-bit step)
-HOW_TO_INSTALL = 'pip install -e ".[metrics]" -c constraints.txt'
 
 
 def is_silent(samples: np.ndarray) -> bool:
@@ -52,7 +51,7 @@ class Estoi:
             import pystoi.utils
             from pystoi.stoi import stoi
         except ImportError as error:
-            raise MissingJudge(f"ESTOI: the package pystoi is missing; {HOW_TO_INSTALL}") from error
+            raise no_package("ESTOI", "pystoi") from error
         self._stoi, self._resample = stoi, pystoi.utils.resample_oct
 
     def prepare(self, samples: np.ndarray, rate: int) -> np.ndarray:
@@ -81,7 +80,7 @@ class Pesq:
         try:
             from pesq import PesqError, pesq
         except ImportError as error:
-            raise MissingJudge(f"PESQ: the package pesq is missing; {HOW_TO_INSTALL}") from error
+            raise no_package("PESQ", "pesq") from error
         self._pesq, self._error = pesq, PesqError
         self.rate, self.mode = (8000, "nb") if rate == 8000 else (16000, "wb")
         self.column = f"pesq_{self.mode}"

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_a_bad_file_is_one_line_and_exit_2(system, kind, capsys):
     audio.write_audio("good.wav", tones(0.5).sum(0), RATE)
     assert run("good.wav", "bad.wav") == 2
     lines = capsys.readouterr().err.strip().split("\n")
-    assert len(lines) == 1 and lines[0].startswith("codecsep-separate: bad.wav: ")
+    assert len(lines) == 1 and re.fullmatch(r"codecsep-separate: E\d{3} bad\.wav: .+ \(fix: .+\)", lines[0])
     assert not datadir.Path("out").exists()  # all files are read before the first is written
 
 
