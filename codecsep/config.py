@@ -27,7 +27,7 @@ T = TypeVar("T")
 COMMAND_LINE = "command line"
 
 
-class ConfigError(ValueError):
+class ConfigError(CodecsepError):
     """A mistake in a configuration or on the command line, told in one line."""
 
 
@@ -38,7 +38,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[str] = set()
         for key_node, _ in node.value:
             if key_node.value in seen:
-                raise ConfigError(f"{self.name}:{key_node.start_mark.line + 1}: key '{key_node.value}' is given twice")
+                place = f"{self.name}:{key_node.start_mark.line + 1}"
+                raise ConfigError("E704", f"key '{key_node.value}' is given twice", place, "keep one of the two")
             seen.add(str(key_node.value))
         return super().construct_mapping(node, deep)
 
@@ -56,13 +57,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         with open(path, encoding="utf-8") as stream:
             value = yaml.load(stream, Loader=_UniqueKeyLoader)  # a SafeLoader: no code in data
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give an existing YAML file") from error
+        raise ConfigError("E801", f"cannot be read ({error.strerror})", path, "give an existing YAML file") from error
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError("E801", f"not valid YAML: {error}", path, "mend the file at that line") from error
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: holds a {type(value).__name__}, expected `key: value` lines")
+        raise ConfigError("E801", f"holds a {type(value).__name__}, expected `key: value` lines", path, "mend the file")
     return value
 
 
@@ -85,7 +86,8 @@ def load_model_config(cls: type[T], path: Path | None, overrides: Sequence[str] 
     given, from_user = (read_yaml(path) if path is not None else {}), parse_overrides(overrides)
     name = from_user.get("model", given.get("model"))
     if not name:
-        raise ConfigError(f"{path or COMMAND_LINE}: the key 'model' is missing; it is one of {_model_names()}")
+        fix = f"set it to one of {', '.join(_model_names())}"
+        raise ConfigError("E805", "the key 'model' is missing", path or COMMAND_LINE, fix)
     network = find_model(str(name)).Config
     field = ("network", network, dataclasses.field(default_factory=network))
     return load(dataclasses.make_dataclass(cls.__name__, [field], bases=(cls,), kw_only=True), path, overrides)
@@ -94,14 +96,15 @@ def load_model_config(cls: type[T], path: Path | None, overrides: Sequence[str] 
 def find_model(name: str) -> ModuleType:
     """The module of a model: `slm_ss` is codecsep/models/slm_ss.py, `codecs.mini_training` that file of codecsep/."""
     address = f"codecsep.{name}" if "." in name else f"codecsep.models.{name}"
+    known = f"known: {', '.join(_model_names())}"
     try:
         module = importlib.import_module(address)
     except ModuleNotFoundError as error:
         if error.name is None or not (address == error.name or address.startswith(error.name + ".")):
             raise
-        raise ConfigError(f"unknown model '{name}'{_nearest(name, _model_names())}; known: {_model_names()}") from error
+        raise ConfigError("E806", f"unknown model '{name}'{_nearest(name, _model_names())}", "", known) from error
     if not hasattr(module, "Config") or not hasattr(module, "Model"):
-        raise ConfigError(f"'{name}' is no model: {module.__file__} has no Config and Model; known: {_model_names()}")
+        raise ConfigError("E806", f"'{name}' is no model: {module.__file__} has no Config and Model", "", known)
     return module
 
 
@@ -119,7 +122,7 @@ def build(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
         namespace = parser.instantiate(parser.parse_object(dict(values)))
         return cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
     except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"{origin}: {' '.join(str(error).split())}") from error
+        raise ConfigError("E803", str(error), origin, "give a value of that type and range") from error
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
@@ -129,17 +132,18 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         if not flag.startswith("--") or len(flag) == 2:
-            raise ConfigError(f"{COMMAND_LINE}: '{flag}' is not understood; values are set by `--key value`")
+            raise ConfigError("E804", f"'{flag}' is not understood", COMMAND_LINE, "set values by `--key value`")
         if not equals:
             if not rest:
-                raise ConfigError(f"{COMMAND_LINE}: {flag} has no value; write `{flag} value`")
+                raise ConfigError("E804", f"{flag} has no value", COMMAND_LINE, f"write `{flag} value`")
             value = rest.pop(0)
         *sections, key = flag[2:].split(".")
         target = result
         for section in sections:
             target = target.setdefault(section, {})
             if not isinstance(target, dict):
-                raise ConfigError(f"{COMMAND_LINE}: {flag} contradicts an earlier value of '{section}'")
+                what = f"{flag} contradicts an earlier value of '{section}'"
+                raise ConfigError("E804", what, COMMAND_LINE, "give only one of the two")
         target[key] = value
     return result
 
@@ -156,14 +160,15 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 def check_keys(cls: type, values: Any, origin: str, prefix: str = "") -> None:
     """Refuse keys that the dataclass `cls` does not have (ConfigError with the nearest known key)."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{origin}: '{prefix.rstrip('.')}' is {values!r}, expected a section of `key: value` lines")
+        what = f"'{prefix.rstrip('.')}' is {values!r}, expected a section of `key: value` lines"
+        raise ConfigError("E803", what, origin, "write its keys below it, indented")
     hints = typing.get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls)]
     for key, value in values.items():
         if key not in known:
             every = [prefix + name for name in known]
-            message = f"unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', every)}; known here: {', '.join(known)}"
-            raise ConfigError(f"{origin}: {message}")
+            what = f"unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', every)}"
+            raise ConfigError("E802", what, origin, f"known here: {', '.join(known)}")
         for inner, part in _sections(hints[key], value):
             check_keys(inner, part, origin, f"{prefix}{key}.")
 
@@ -220,7 +225,8 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line and exit 2."""
 
     def error(self, message: str) -> typing.NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+        error = ConfigError("E804", message, COMMAND_LINE, f"see `{self.prog} --help`")
+        self.exit(2, f"{self.prog}: {error}\n")
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -240,6 +246,14 @@ def is_for_user(error: Exception) -> bool:
     return isinstance(error, (OSError, CodecsepError)) or type(error).__module__.startswith("codecsep.")
 
 
+def told(error: Exception) -> str:
+    """An error that is meant for the user, in one line; what the operating system refuses gets a code too."""
+    if isinstance(error, OSError) and not isinstance(error, CodecsepError):
+        fix = "check the path, its permissions, and that the disk and the network answer"
+        error = CodecsepError("E903", error.strerror or str(error) or type(error).__name__, error.filename or "", fix)
+    return " ".join(str(error).split())
+
+
 def command(prog: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
     """Decorator of a `main`: an error that is meant for the user becomes one line on stderr and exit status 2.
 
@@ -254,7 +268,7 @@ def command(prog: str) -> Callable[[Callable[..., int | None]], Callable[..., in
             except Exception as error:
                 if not is_for_user(error):
                     raise
-                print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+                print(f"{prog}: {told(error)}", file=sys.stderr)
                 return 2
 
         return wrapped

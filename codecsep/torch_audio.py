@@ -13,18 +13,24 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from codecsep.errors import CodecsepError
+
 EXTENSION = "torchaudio._extension"
-MISSING = 'torchaudio is not installed: pip install -e ".[codecs]" -c constraints.txt'
+INSTALL = 'pip install -e ".[codecs]" -c constraints.txt'
+
+
+class PackageError(CodecsepError, ImportError):
+    """An optional package that is not installed, or whose parts do not load."""
 
 
 def import_torchaudio() -> ModuleType:
     """The module torchaudio, with a stand-in for its compiled part where that cannot be loaded.
 
     Raises:
-        ImportError: torchaudio is not installed; the message says how to get it.
+        PackageError: torchaudio is not installed; the message says how to get it.
     """
     if importlib.util.find_spec("torchaudio") is None:
-        raise ImportError(MISSING)
+        raise PackageError("E901", "is not installed", "torchaudio", INSTALL)
     try:
         return importlib.import_module("torchaudio")
     except (OSError, ImportError):  # the compiled part did not load
@@ -58,9 +64,7 @@ def _refuse(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def refused(*args: object, **kwargs: object) -> None:
-        raise RuntimeError(
-            f"torchaudio.{function.__name__} needs torchaudio's compiled part, which does not load beside this build "
-            "of torch; use a CUDA build of torch"
-        )
+        what = "needs torchaudio's compiled part, which does not load beside this build of torch"
+        raise PackageError("E901", what, f"torchaudio.{function.__name__}", "use a CUDA build of torch")
 
     return refused

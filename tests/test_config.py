@@ -72,7 +72,7 @@ def test_fingerprint_depends_on_values_only():
     ("text", "overrides", "said"),
     [
         ("optim: {lrr: 1}", [], r"a.yaml: unknown key 'optim.lrr' \(nearest: 'optim.lr'\)"),
-        ("nme: 1", [], r"a.yaml: unknown key 'nme' \(nearest: 'name'\); known here: name, amp"),
+        ("nme: 1", [], r"a.yaml: unknown key 'nme' \(nearest: 'name'\) \(fix: known here: name, amp"),
         ("init: [{fil: a}]", [], r"a.yaml: unknown key 'init.fil' \(nearest: 'init.file'\)"),
         ("{}", ["--optim.lrr", "1"], r"command line: unknown key 'optim.lrr' \(nearest: 'optim.lr'\)"),
         ("optim: {lr: fast}", [], r"a.yaml: .*optim.lr.*float.*fast"),
@@ -112,10 +112,13 @@ def test_unknown_model_lists_the_files(yaml):
 def test_command_prints_one_line_and_returns_2(capsys):
     @config.command("codecsep-x")
     def main(argv):
-        raise {"ours": ConfigError("two\nlines"), "disk": FileNotFoundError("gone"), "bug": KeyError("x")}[argv]
+        ours = ConfigError("E803", "two\nlines", "a.yaml", "one\nword")
+        raise {"ours": ours, "disk": FileNotFoundError(2, "gone", "file"), "bug": KeyError("x")}[argv]
 
     assert main("ours") == 2 and main("disk") == 2
-    assert capsys.readouterr().err == "codecsep-x: two lines\ncodecsep-x: gone\n"
+    ours, disk = capsys.readouterr().err.splitlines()
+    assert ours == "codecsep-x: E803 a.yaml: two lines (fix: one word)"
+    assert disk.startswith("codecsep-x: E903 file: gone (fix: check the path")
     with pytest.raises(KeyError):
         main("bug")
 

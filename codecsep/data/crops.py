@@ -6,11 +6,12 @@ import numpy as np
 
 from codecsep.data import audio
 from codecsep.data.datadir import read_table
+from codecsep.errors import CodecsepError
 
 FRAME_SECONDS = 0.02  # the unit of `lengths`; all crops are equally long, so only the batch budget depends on it
 
 
-class CropError(ValueError):
+class CropError(CodecsepError):
     """A directory from which no crops can be taken; the message says which stage makes it."""
 
 
@@ -24,10 +25,11 @@ class CropDataset:
     def __init__(self, sources_dir: Path, crop_seconds: float, epoch_size: int, seed: int):
         """Reads all audio at once. Raises CropError without wav.scp or audio; rates must agree."""
         if crop_seconds <= 0 or epoch_size <= 0:
-            raise CropError(f"crop_seconds {crop_seconds} and epoch_size {epoch_size} must be above 0")
+            what = f"crop_seconds is {crop_seconds}, epoch_size is {epoch_size}"
+            raise CropError("E803", what, "data", "both must be above 0")
         scp = Path(sources_dir) / "wav.scp"
         if not scp.is_file():
-            raise CropError(f"{scp}: no such file; run --stage 0 to make the data directories")
+            raise CropError("E106", "no such file", scp, "run --stage 0 to make the data directories")
         self.ids, self.signals, self.rate = _read_all(scp)
         self.size = round(crop_seconds * self.rate)
         self.epoch_size, self.seed, self.epoch = epoch_size, seed, 0
@@ -63,14 +65,12 @@ class CropDataset:
 def _read_all(scp: Path) -> tuple[list[str], list[np.ndarray], int]:
     """Ids, int16 signals and their common rate."""
     table = read_table(scp)
-    if not table:
-        raise CropError(f"{scp}: holds no utterances; run --stage 0 again")
     signals: list[np.ndarray] = []
     rate = None
     for key, path in table.items():
         samples, own = audio.read_audio(path)
         if rate not in (None, own):
-            raise CropError(f"{scp}: '{key}' has {own} Hz, earlier ones {rate} Hz; resample in stage 0")
+            raise CropError("E221", f"'{key}' has {own} Hz, earlier ones {rate} Hz", scp, "resample in stage 0")
         rate = own
         signals.append(audio.to_int16(samples))
     return list(table), signals, rate

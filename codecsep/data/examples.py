@@ -16,9 +16,10 @@ import numpy as np
 
 from codecsep.data import audio, mixing
 from codecsep.data.ark import TokenReader, read_codec_info
-from codecsep.data.datadir import DataDir, read_table
+from codecsep.data.datadir import DataDir
 from codecsep.data.mixing import Config as MixingConfig
 from codecsep.data.sources import SourceAudio
+from codecsep.errors import CodecsepError
 
 FIELDS = ("mixture", "sources", "wav", "codes", "sequence")
 FRAME_RATE = 50.0  # 1/s, the unit of `lengths` where there are no codes
@@ -26,7 +27,7 @@ Example = dict
 MakeSequence = Callable[[Example], np.ndarray]
 
 
-class ExampleError(ValueError):
+class ExampleError(CodecsepError):
     """A directory that does not hold what was asked for; the message says which stage makes it."""
 
 
@@ -98,7 +99,8 @@ class Dataset:
         if "sequence" in self.fields and self.make_sequence is None:
             names.append("seq")
             if self.max_frames is not None:
-                raise ExampleError("stored sequences cannot be cropped: give max_frames without 'sequence'")
+                fix = "give max_frames without 'sequence'"
+                raise ExampleError("E109", "stored sequences cannot be cropped", self.dump, fix)
         return {name: open_codes(self.dump, name) for name in names}
 
 
@@ -114,7 +116,8 @@ class DynamicConfig:
 
     def __post_init__(self):
         if self.epoch_size < 1 or self.level_jitter < 0 or (self.max_frames is not None and self.max_frames < 2):
-            raise ExampleError(f"{self}: epoch_size >= 1, level_jitter >= 0 and max_frames >= 2 are needed")
+            fix = "epoch_size >= 1, level_jitter >= 0 and max_frames >= 2 are needed"
+            raise ExampleError("E803", str(self), "dynamic", fix)
 
 
 class DynamicDataset:
@@ -182,7 +185,8 @@ class DynamicDataset:
             draw = self.mixer.item(self.epoch, index + attempt * len(self))
             if all(key in self.usable for key in draw.ids):
                 return draw
-        raise ExampleError("1000 draws in a row held an utterance that stage 2 skipped; see its skipped.tsv")
+        what = "1000 draws in a row held an utterance that stage 2 skipped"
+        raise ExampleError("E108", what, self.audio.table.parent, "see skipped.tsv of stage 2 and mend the audio")
 
     def _source_frames(self, draw: mixing.Draw) -> list[int]:
         """Frames of each source in the mixture before cropping; in mode "min" all are cut to the shortest."""
@@ -206,18 +210,21 @@ class DynamicDataset:
     def _check(self) -> None:
         offsets = self.config.mixing.max_offset > 0
         if offsets and (self.codes or self.config.max_frames):
-            raise ExampleError("max_offset must be 0 here: cached codes and crops know no silence before a source")
+            what = "cached codes and crops know no silence before a source, max_offset is above 0"
+            raise ExampleError("E803", what, "mixing", "set max_offset to 0")
         if "sequence" in self.fields and self.make_sequence is None:
-            raise ExampleError("mixtures made on the fly have no stored sequence: give make_sequence")
+            what = "mixtures made on the fly have no stored sequence"
+            raise ExampleError("E109", what, "", "give make_sequence")
         if "wav" in self.fields:
-            raise ExampleError("the field 'wav' is one of single sources; mixtures have 'mixture' and 'sources'")
+            what = "the field 'wav' is one of single sources"
+            raise ExampleError("E109", what, "", "mixtures have 'mixture' and 'sources'")
 
 
 def check_fields(fields: Sequence[str], make_sequence: MakeSequence | None = None) -> tuple[str, ...]:
     """The fields to read; a sequence that is made needs codes too. Raises ExampleError on one that does not exist."""
     unknown = [name for name in fields if name not in FIELDS]
     if unknown:
-        raise ExampleError(f"unknown fields {unknown}; an example can have: {', '.join(FIELDS)}")
+        raise ExampleError("E109", f"unknown fields {unknown}", "", f"an example can have: {', '.join(FIELDS)}")
     needs_codes = "sequence" in fields and make_sequence is not None and "codes" not in fields
     return (*fields, "codes") if needs_codes else tuple(fields)
 
@@ -228,27 +235,29 @@ def open_codes(dump: Path, name: str) -> TokenReader:
     if name != "seq":
         return TokenReader(dump / f"{name}.scp", info.codebook_size, info.num_codebooks)
     if not (dump / "token_list.txt").is_file():
-        raise ExampleError(f"{dump}/token_list.txt is missing; run stage 3 (sequences)")
+        raise ExampleError("E106", "missing", f"{dump}/token_list.txt", "run --stage 3 (sequences)")
     return TokenReader(dump / "seq.scp", len((dump / "token_list.txt").read_text(encoding="utf-8").splitlines()))
 
 
 def _check_dump(dump_dir: Path | str | None, fields: Sequence[str]) -> Path | None:
     if dump_dir is None and {"codes", "sequence"} & set(fields):
-        raise ExampleError(f"the fields {list(fields)} need a dump directory; run stage 2 and give it")
+        what = f"the fields {list(fields)} need a dump directory"
+        raise ExampleError("E109", what, "", "run --stage 2 and give it")
     return None if dump_dir is None else Path(dump_dir)
 
 
 def _stored_frames(data: DataDir, dump: Path | None) -> dict[str, int]:
     """Frames by utterance: of stage 2, or without it of utt2num_samples in units of 20 ms."""
     if dump is not None:
-        frames = {key: int(value) for key, value in read_table(dump / "utt2num_frames").items()}
+        frames = DataDir(dump).integers("utt2num_frames")
         unknown = sorted(set(frames) - set(data.ids))
         if unknown:
-            raise ExampleError(f"{dump} has codes of {unknown[0]}, which is not in {data.path}; run stage 2 again")
+            what = f"has codes of {len(unknown)} utterances that are not in {data.path}, first {unknown[:3]}"
+            raise ExampleError("E103", what, dump, "run --stage 2 again")
         return frames
     rate = audio.sample_rate(next(iter(data.table("wav.scp").values())))
-    samples = data.table("utt2num_samples")
-    return {key: math.ceil(int(value) * FRAME_RATE / rate) for key, value in samples.items()}
+    samples = data.integers("utt2num_samples")
+    return {key: math.ceil(value * FRAME_RATE / rate) for key, value in samples.items()}
 
 
 def _order_of_crop(sources: np.ndarray, rate: int) -> list[int]:

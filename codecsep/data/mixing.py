@@ -14,6 +14,7 @@ import numpy as np
 
 from codecsep.data.audio import AudioError, check_signal
 from codecsep.data.datadir import DataDir, DataDirError
+from codecsep.errors import CodecsepError
 
 MODES = ("max", "min")
 MAX_PEAK = 0.9
@@ -22,7 +23,7 @@ FRAME = 0.02  # s, frame of the onset rule and grid of the delays
 ONSET_RANGE = 1e-4  # energy ratio of -40 dB
 
 
-class MixingError(ValueError):
+class MixingError(CodecsepError):
     """Sources or options that cannot be mixed."""
 
 
@@ -38,11 +39,12 @@ class Config:
 
     def __post_init__(self):
         if self.num_speakers < 1:
-            raise MixingError(f"num_speakers is {self.num_speakers}; give 1 or more")
+            raise MixingError("E803", f"num_speakers is {self.num_speakers}", "mixing", "give 1 or more")
         if self.min_loudness > self.max_loudness:
-            raise MixingError(f"min_loudness {self.min_loudness} is above max_loudness {self.max_loudness}")
+            what = f"min_loudness {self.min_loudness} is above max_loudness {self.max_loudness}"
+            raise MixingError("E803", what, "mixing", "give a range in LUFS, the lower end first")
         if self.max_offset < 0:
-            raise MixingError(f"max_offset is {self.max_offset} s; give 0 or more")
+            raise MixingError("E803", f"max_offset is {self.max_offset} s", "mixing", "give 0 or more")
         check_mode(self.mode)
 
 
@@ -59,7 +61,7 @@ class Draw:
 def check_mode(mode: str) -> None:
     """Raise MixingError unless `mode` is one of MODES."""
     if mode not in MODES:
-        raise MixingError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
+        raise MixingError("E803", f"mode is {mode!r}", "mixing", f"choose one of {', '.join(MODES)}")
 
 
 def loudness(samples: np.ndarray, rate: int) -> float:
@@ -75,7 +77,8 @@ def loudness(samples: np.ndarray, rate: int) -> float:
     with np.errstate(divide="ignore"):
         value = float(_meter(rate).integrated_loudness(samples))
     if not np.isfinite(value):
-        raise AudioError("loudness: the signal is silent (below -70 LUFS); it cannot be a source of a mixture")
+        fix = "leave it out: it cannot be a source of a mixture"
+        raise AudioError("E211", "the signal is silent (below -70 LUFS)", "loudness", fix)
     return value
 
 
@@ -96,13 +99,13 @@ def combine(
     check_mode(mode)
     offsets = list(offsets) or [0] * len(sources)
     if not sources or not len(sources) == len(gains) == len(offsets):
-        raise MixingError(f"{len(sources)} sources, {len(gains)} gains, {len(offsets)} offsets; one each is needed")
+        what = f"{len(sources)} sources, {len(gains)} gains, {len(offsets)} offsets"
+        raise MixingError("E231", what, "mixture", "one each is needed, and at least one source")
     ends = [offset + len(source) for source, offset in zip(sources, offsets, strict=True)]
     length = max(ends) if mode == "max" else min(ends)
     if length <= max(offsets):
-        raise MixingError(
-            f"a source starts at sample {max(offsets)}, the {mode} mixture ends at {length}; delay it less"
-        )
+        what = f"a source starts at sample {max(offsets)}, the {mode} mixture ends at {length}"
+        raise MixingError("E231", what, "mixture", "delay it less")
     scaled = np.zeros((len(sources), length), np.float32)
     for row, source, gain, offset in zip(scaled, sources, gains, offsets, strict=True):
         part = source[: max(0, length - offset)]
@@ -139,7 +142,8 @@ def onset(source: np.ndarray, rate: int) -> float:
     frames = np.pad(np.asarray(source, np.float64), (0, -len(source) % size)).reshape(-1, size)
     energy = (frames**2).sum(axis=1)
     if energy.max() == 0:
-        raise AudioError("onset: the signal is silent; it cannot be a source of a mixture")
+        fix = "leave it out: it cannot be a source of a mixture"
+        raise AudioError("E211", "the signal is silent", "onset", fix)
     return int(np.argmax(energy > energy.max() * ONSET_RANGE)) * FRAME
 
 
@@ -167,18 +171,13 @@ class DynamicMixer:
     def __init__(self, sources_dir: str, config: Config, seed: int = 0):
         self.config, self.seed = config, seed
         directory = DataDir(sources_dir)
-        self._lufs, self._peak, self._onset = (
-            {key: float(value) for key, value in directory.table(name).items()}
-            for name in ("utt2lufs", "utt2peak", "utt2onset")
-        )
+        self._lufs, self._peak, self._onset = (directory.floats(name) for name in ("utt2lufs", "utt2peak", "utt2onset"))
         self._utterances: dict[str, list[str]] = {}
         for utterance, speaker in sorted(directory.table("utt2spk").items()):
             self._utterances.setdefault(speaker, []).append(utterance)
         if len(self._utterances) < config.num_speakers:
-            raise DataDirError(
-                f"{sources_dir}: holds {len(self._utterances)} speakers, num_speakers is {config.num_speakers}; "
-                "lower num_speakers or prepare more voices"
-            )
+            what = f"holds {len(self._utterances)} speakers, num_speakers is {config.num_speakers}"
+            raise DataDirError("E108", what, sources_dir, "lower num_speakers or prepare more voices")
 
     def item(self, epoch: int, index: int, speakers: Sequence[str] = ()) -> Draw:
         """The mixture `index` of `epoch`; `speakers` fixes the persons (balanced test sets), else they are drawn."""

@@ -6,11 +6,12 @@ import numpy as np
 
 from codecsep.data import audio
 from codecsep.data.datadir import DataDir
+from codecsep.errors import CodecsepError
 
 RAM_LIMIT = 8 << 30  # bytes; above it files are read again each time
 
 
-class SourceError(ValueError):
+class SourceError(CodecsepError):
     """Sources that cannot be used together; the message names the file and the stage that repairs it."""
 
 
@@ -26,7 +27,7 @@ class SourceAudio:
         directory = DataDir(sources_dir)
         self.paths = directory.table("wav.scp")
         self.table = directory.path / "utt2num_samples"
-        self.num_samples = {key: int(value) for key, value in directory.table("utt2num_samples").items()}
+        self.num_samples = directory.integers("utt2num_samples")
         self.rate = audio.sample_rate(next(iter(self.paths.values())))
         self.places: dict[str, int] = {}
         if 2 * sum(self.num_samples.values()) <= ram_limit:
@@ -52,8 +53,9 @@ class SourceAudio:
     def _read(self, key: str) -> np.ndarray:
         samples, rate = audio.read_audio(self.paths[key])
         if rate != self.rate:
-            raise SourceError(f"{self.paths[key]}: has {rate} Hz, others {self.rate} Hz; resample in stage 0")
+            what = f"has {rate} Hz, others {self.rate} Hz"
+            raise SourceError("E221", what, self.paths[key], "resample in stage 0")
         if len(samples) != self.num_samples[key]:
-            expected = f"{self.table} says {self.num_samples[key]}"
-            raise SourceError(f"{self.paths[key]}: has {len(samples)} samples, {expected}; run stage 0 again")
+            what = f"has {len(samples)} samples, {self.table} says {self.num_samples[key]}"
+            raise SourceError("E202", what, self.paths[key], "run --stage 0 again")
         return samples

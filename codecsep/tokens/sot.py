@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import torch
 
+from codecsep.errors import CodecsepError
 from codecsep.tokens.vocab import Vocab
 
 
-class SequenceError(ValueError):
+class SequenceError(CodecsepError):
     """Codes that cannot be serialised, or something that is no sequence."""
 
 
@@ -24,11 +25,13 @@ def build(codes: Sequence[torch.Tensor], vocab: Vocab) -> torch.Tensor:
     Raises SequenceError on no speaker, unequal K, or an id outside the codes.
     """
     if len(codes) == 0:
-        raise SequenceError("cannot build a sequence of no speakers: give at least one matrix of codes [K, T]")
+        what = "cannot build a sequence of no speakers"
+        raise SequenceError("E305", what, "sequence", "give at least one matrix of codes [K, T]")
     speakers = [_checked(matrix, vocab) for matrix in codes]
     num_codebooks = {matrix.shape[0] for matrix in speakers}
     if len(num_codebooks) > 1:
-        raise SequenceError(f"speakers have {sorted(num_codebooks)} codebooks; tokenise them with one codec (stage 2)")
+        what = f"speakers have {sorted(num_codebooks)} codebooks"
+        raise SequenceError("E305", what, "sequence", "tokenise them with one codec (--stage 2)")
     column = speakers[0].new_ones(num_codebooks.pop(), 1)
     parts = [column * vocab.sos]
     for matrix in speakers:
@@ -47,7 +50,8 @@ def split(sequence: torch.Tensor | Sequence[int], vocab: Vocab) -> list[torch.Te
     ids = torch.as_tensor(sequence, dtype=torch.int64)
     ids = ids.unsqueeze(0) if ids.dim() == 1 else ids
     if ids.dim() != 2 or ids.shape[0] == 0:
-        raise SequenceError(f"a sequence is [S] or [K, S], K > 0, got {list(ids.shape)}; split one utterance at a time")
+        what = f"a sequence is [S] or [K, S], K > 0, got {list(ids.shape)}"
+        raise SequenceError("E305", what, "sequence", "split one utterance at a time")
     ends = (ids[0] == vocab.eos).nonzero()
     ids = ids[:, : int(ends[0])] if len(ends) else ids
     borders = (ids[0] == vocab.sc).nonzero().flatten().tolist() + [ids.shape[1]]
@@ -100,12 +104,12 @@ def _timeless(ids: torch.Tensor, vocab: Vocab) -> torch.Tensor:
 def _checked(matrix: torch.Tensor, vocab: Vocab) -> torch.Tensor:
     codes = torch.as_tensor(matrix)
     if codes.dim() != 2 or codes.shape[0] < 1 or codes.is_floating_point():
-        raise SequenceError(f"codes must be integers [K, T], got {tuple(codes.shape)} of {codes.dtype}")
+        what = f"codes must be integers [K, T], got {tuple(codes.shape)} of {codes.dtype}"
+        raise SequenceError("E305", what, "sequence", "give codes of the codec as they are")
     if not bool(vocab.is_code(codes).all()):
-        raise SequenceError(
-            f"codes hold ids {int(codes.min())} .. {int(codes.max())}, allowed are 0 .. {vocab.codebook_size - 1}; "
-            "tokenise with the codec whose codec.json is used here (stage 2)"
-        )
+        what = f"codes hold ids {int(codes.min())} .. {int(codes.max())}, allowed are 0 .. {vocab.codebook_size - 1}"
+        fix = "tokenise with the codec whose codec.json is used here (--stage 2)"
+        raise SequenceError("E305", what, "sequence", fix)
     return codes.to(torch.int64)
 
 

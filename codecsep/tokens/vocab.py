@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
+from codecsep.errors import CodecsepError
+
 SPECIAL_NAMES = ("<sos>", "<sc>", "<eos>")
 
 
-class VocabError(ValueError):
+class VocabError(CodecsepError):
     """A vocabulary that cannot be."""
 
 
@@ -24,7 +26,8 @@ class Vocab:
 
     def __post_init__(self):
         if self.codebook_size < 1:
-            raise VocabError(f"codebook_size is {self.codebook_size}, must be at least 1; see codec.json of the codec")
+            what = f"codebook_size is {self.codebook_size}, must be at least 1"
+            raise VocabError("E803", what, "vocabulary", "see codec.json of the codec")
 
     @property
     def sos(self) -> int:

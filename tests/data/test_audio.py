@@ -106,9 +106,9 @@ def test_files_that_are_no_audio(tmp_path, content, message):
 def test_missing_directory_and_pipe(tmp_path):
     with pytest.raises(audio.AudioError, match="no such file"):
         audio.read_audio(tmp_path / "nowhere.wav")
-    with pytest.raises(audio.AudioError, match="no such file"):
+    with pytest.raises(audio.AudioError, match="^E110 .*not a file"):
         audio.read_audio(tmp_path)
-    with pytest.raises(audio.AudioError, match="pipes.*are not run"):
+    with pytest.raises(audio.AudioError, match="^E701 .*command.*not run"):
         audio.read_audio(f"touch {tmp_path}/canary |")
     assert not (tmp_path / "canary").exists()
 
@@ -135,7 +135,7 @@ def test_a_wav_cut_in_half_is_noticed(tmp_path, tone):
     path.write_bytes(whole[: len(whole) // 2])
     assert soundfile.info(path).frames > 0, "libsndfile itself says nothing"
     for read in (audio.read_audio, audio.num_samples):
-        with pytest.raises(audio.AudioError, match=r"cut short: its header promises 16000 bytes"):
+        with pytest.raises(audio.AudioError, match=r"^E202 .*promises 8,000 samples, the file holds 3,989"):
             read(path)
 
 

@@ -62,7 +62,7 @@ def test_table_round_trip_sorted_by_bytes(tmp_path):
         ("", "is empty"),
         ("a 1\nb 2", "last line has no end"),
         ("a 1\n\nb 2\n", ":2: blank line"),
-        ("a 1\nb 2\na 3\n", r":3: id 'a' is there twice, first in line 1"),
+        ("a 1\nb 2\na 3\n", r"^E101 .*t:3: id 'a' is there twice, first in .*t:1"),
         ("a 1\nb\n", ":2: id 'b' has no value"),
         ("a 1\n../../x 2\n", ":2: id '../../x' is not allowed"),
         ("-rf 1\n", "is not allowed"),
@@ -81,7 +81,7 @@ def test_malformed_tables(tmp_path, content, message):
 
 
 def test_what_tables_may_hold(tmp_path):
-    rewrite(tmp_path / "t", "a\tx y\nидентификатор-1 2\nb \n")
+    rewrite(tmp_path / "t", "a x y\nидентификатор-1  2 \nb \n")
     assert datadir.read_table(tmp_path / "t", allow_empty=True) == {"a": "x y", "идентификатор-1": "2", "b": ""}
 
 
@@ -109,17 +109,17 @@ def test_a_good_directory(mixtures):
 
 
 def test_missing_directory_and_table(tmp_path, mixtures):
-    with pytest.raises(DataDirError, match="run stage 0"):
+    with pytest.raises(DataDirError, match="^E106 .*run --stage 0"):
         DataDir(tmp_path / "nowhere")
-    with pytest.raises(DataDirError, match="no such file; run the stage"):
+    with pytest.raises(DataDirError, match="no such file .fix: run the stage"):
         DataDir(mixtures).table("spk3.scp")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("spk2.scp", "a-b-000 x\na-b-001 x\n", "1 ids of wav.scp are missing, first ['a-b-002']"),
-        ("text_spk1", "a-b-000 x\na-b-001 x\na-b-002 x\nz y\n", "1 ids are not in wav.scp, first ['z']"),
+        ("spk2.scp", "a-b-000 x\na-b-001 x\n", "1 of 3 ids of wav.scp are missing, first ['a-b-002']"),
+        ("text_spk1", "a-b-000 x\na-b-001 x\na-b-002 x\nz y\n", "1 of 4 ids are not in wav.scp, first ['z']"),
         ("utt2spk", "a-b-001 a-b\na-b-000 a-b\na-b-002 a-b\n", "not sorted"),
         ("spk2utt", "a-b a-b-000 a-b-001\n", "does not agree with utt2spk"),
         ("sot_order", "a-b-000 2 2\na-b-001 1 2\na-b-002 2 1\n", "'2 2' is no order"),
@@ -135,7 +135,7 @@ def test_problems_are_found(mixtures, name, content, message):
 
 def test_missing_files_and_gaps_are_found(mixtures):
     (mixtures / "sot_order").unlink()
-    assert DataDir(mixtures).problems() == [f"{mixtures}/sot_order: missing"]
+    assert DataDir(mixtures).problems() == [f"E106 {mixtures}/sot_order: missing (fix: run --stage 0 again)"]
     (mixtures / "spk2.scp").rename(mixtures / "spk3.scp")
     with pytest.raises(DataDirError, match="without gaps"):
         DataDir(mixtures).validate()

@@ -10,6 +10,7 @@ import torch
 from codecsep.data import audio, datadir, mixing
 from codecsep.data.ark import CodecInfo, TokenWriter, write_codec_info
 from codecsep.data.examples import Dataset, DynamicConfig, DynamicDataset, ExampleError
+from codecsep.data.sources import SourceError
 
 RATE, HOP, LEVELS, SIZE = 16000, 320, 8, 512
 INFO = CodecInfo("toy", "00", RATE, RATE / HOP, HOP, LEVELS, SIZE)
@@ -272,5 +273,5 @@ def test_wrong_number_of_samples_in_the_table(sources):
     data, _ = sources
     table = datadir.read_table(data / "utt2num_samples") | {"b1": "17"}
     datadir.write_table(data / "utt2num_samples", table)
-    with pytest.raises(ValueError, match="stage 0"):
+    with pytest.raises(SourceError, match="^E202 .*stage 0"):
         dynamic(sources)

@@ -118,7 +118,7 @@ def test_offsets_delay():
 
 def test_mistakes_are_named():
     sources = [noise(0.5), noise(0.5, 1)]
-    with pytest.raises(MixingError, match="'longest'; choose one of max, min"):
+    with pytest.raises(MixingError, match="'longest' .fix: choose one of max, min"):
         mixing.mix(sources, [1, 1], "longest")
     with pytest.raises(MixingError, match="2 sources, 1 gains"):
         mixing.mix(sources, [1])

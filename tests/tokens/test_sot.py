@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecsep.tokens import sot
+from codecsep.tokens.sot import SequenceError
 from codecsep.tokens.vocab import Vocab
 
 SIZE = 6
@@ -90,12 +91,12 @@ def test_rebuilding_what_was_split_is_stable():
     ],
 )
 def test_build_refuses(codes):
-    with pytest.raises(ValueError):
+    with pytest.raises(SequenceError):
         sot.build(codes, VOCAB)
 
 
 def test_split_refuses_a_batch():
-    with pytest.raises(ValueError, match="one utterance"):
+    with pytest.raises(SequenceError, match="one utterance"):
         sot.split(torch.zeros(2, 3, 4, dtype=torch.int64), VOCAB)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from codecsep.tokens.vocab import Vocab
+from codecsep.tokens.vocab import Vocab, VocabError
 
 
 def test_ids_follow_the_codes():
@@ -27,5 +27,5 @@ def test_names_are_in_id_order():
 
 
 def test_empty_codebook_is_refused():
-    with pytest.raises(ValueError, match="codebook_size"):
+    with pytest.raises(VocabError, match="codebook_size"):
         Vocab(0)
