@@ -19,14 +19,15 @@ import torch
 
 from codecsep import config
 from codecsep.codecs import base
-from codecsep.data import atomic, audio, datadir
+from codecsep.data import atomic, audio, datadir, lock, manifest
+from codecsep.errors import CodecsepError
 from codecsep.metrics import judges as judging
 from codecsep.metrics import report, speaker, words
 
 PROG = "codecsep-score-codec"
 
 
-class ScoreError(ValueError):
+class ScoreError(CodecsepError):
     """A call that cannot be followed."""
 
 
@@ -42,10 +43,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args, overrides = config.parse(make_parser(), argv)
     if overrides:
-        raise ScoreError(f"unknown options: {' '.join(overrides)}; see --help")
+        raise ScoreError("E855", f"not understood: {' '.join(overrides)}", "command line", "see --help")
+    manifest.require_unless_brought(args.codec, "1")
+    manifest.require_unless_brought(args.data, "0")
     paths = datadir.read_table(args.data / "wav.scp")
-    if not paths:
-        raise ScoreError(f"{args.data}/wav.scp holds no recordings; run --stage 0 first")
     codec = base.load(args.codec)
     judges = judging.load(codec.info.sample_rate, without=("dnsmos", "pesq"))
     recordings = {one: audio.read_audio(path, codec.info.sample_rate)[0] for one, path in paths.items()}
@@ -54,10 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     texts = word_errors(codec, recordings, english, judges)
     result = {"codec": asdict(codec.info), "data": str(args.data), "utterances": len(paths), "rows": rows, "wer": texts}
     text = markdown(result, judges)
-    atomic.write_text(args.out / "scores.json", json.dumps(result, indent=2) + "\n")
-    atomic.write_text(args.out / "RESULTS.md", text)
+    write(args, json.dumps(result, indent=2) + "\n", text)
     print(text)
     return 0
+
+
+def write(args: argparse.Namespace, scores: str, page: str) -> None:
+    """The numbers, the page, and of what they were made."""
+    files = {args.out / "scores.json": scores, args.out / "RESULTS.md": page}
+    work = manifest.Work("7", [args.codec / "codec.json", args.data / "wav.scp"])
+    with lock.locked(args.out):
+        manifest.begin(args.out)
+        for path, text in files.items():
+            atomic.write_text(path, text)
+        count = len(datadir.read_table(args.data / "wav.scp"))
+        manifest.finish(args.out, work, files, manifest.Counts(count, count))
 
 
 def level_counts(num_codebooks: int) -> list[int]:

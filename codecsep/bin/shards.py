@@ -1,164 +1,215 @@
-"""Work of stage 2 dealt out to several jobs: what one has made, whether it is still valid, and joining the parts.
+"""Work of stage 2 dealt out to several jobs: what one has made, whether it still stands, and joining the parts.
 
-A job notes what it has made in `shard.<i>of<n>.json`. After that it looks whether all parts are there; so the last one
-to finish, whichever it is, joins them. Joining reads only finished files and renames its own into place: should two
-jobs do it at once, they write the same.
+Each part is a result of its own: its arks, `shard.<i>of<n>.json` (frames and skipped utterances),
+`shard.<i>of<n>.manifest.json` and `.shard.<i>of<n>.done`. After its part a job takes the lock of the join and looks
+whether all parts stand; so the last one to finish, whichever it is, joins them.
 """
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
-from codecsep.data import atomic
+from codecsep.data import atomic, manifest, skipped
 from codecsep.data.ark import CodecInfo, write_codec_info
 from codecsep.data.datadir import DataDir, write_table
+from codecsep.data.lock import locked
+from codecsep.data.skipped import Skipped
+from codecsep.errors import CodecsepError
+from codecsep.faults import faultpoint
+
+ENDINGS = (".ark", ".crc", ".scp")
+PATIENCE = 3600.0  # s, for another job that joins
+PROBING = 2.0  # s, for another job that looks whether a lock is free
+PART = re.compile(r"\.?shard\.[0-9]+of[0-9]+(?=\.)")
 
 
-class ShardError(ValueError):
+class ShardError(CodecsepError):
     """A part that does not exist; the message says what to do."""
 
 
-class SkippedError(ValueError):
-    """Too many utterances could not be used."""
-
-
 class Shard:
-    """Part `job` of `num_jobs` (from 1) of the arks `names` in the directory `out`, made from `origin`."""
+    """Part `job` of `num_jobs` (from 1) of the arks `names` in the directory `out`, made of `work`."""
 
-    def __init__(self, out: Path, names: Sequence[str], job: int, num_jobs: int, origin: dict):
-        self.out, self.names, self.job, self.num_jobs = out, list(names), job, num_jobs
-        self.origin = json.loads(json.dumps(origin))
+    def __init__(self, out: Path, names: Sequence[str], job: int, num_jobs: int, work: manifest.Work):
+        self.out, self.names, self.job, self.num_jobs, self.work = out, list(names), job, num_jobs, work
+
+    def part(self, job: int | None = None) -> str:
+        """The name of a part (this one), under which it has a manifest."""
+        return f"shard.{job or self.job}of{self.num_jobs}"
 
     def prefix(self, name: str, job: int | None = None) -> str:
         """Path of an ark without its ending; a single job writes the final name."""
         return f"{self.out}/{name}" if self.num_jobs == 1 else f"{self.out}/{name}.{job or self.job}"
 
     def note(self, job: int | None = None) -> Path:
-        return self.out / f"shard.{job or self.job}of{self.num_jobs}.json"
+        return self.out / f"{self.part(job)}.json"
 
-    def all_done(self) -> bool:
-        """Is the joined directory there, made from this origin?"""
-        files = [self.out / f"{name}.scp" for name in self.names] + [self.out / "utt2num_frames"]
-        return self._made_from_origin(self.out / "manifest.json") and all(file.is_file() for file in files)
+    def files(self, job: int) -> list[Path]:
+        """What a part consists of."""
+        return [Path(self.prefix(name, job) + ending) for name in self.names for ending in ENDINGS] + [self.note(job)]
 
-    def done(self, job: int | None = None) -> bool:
-        """Is a part (this one) there, made from this origin?"""
-        scps = [Path(f"{self.prefix(name, job)}.scp") for name in self.names]
-        return self._made_from_origin(self.note(job)) and all(scp.is_file() for scp in scps)
+    def pending(self) -> str | None:
+        """Why there is something to do for this job; None when the joined directory stands.
+
+        Of several jobs each hashes the arks of its own part only; a split that is not the one that was made, all.
+        """
+        try:
+            if not manifest.manifest_file(self.out, self.part()).is_file():
+                return manifest.current(self.out, self.work)
+            found = next((what for _, what in manifest.faults(self.out, "", _is_ark)), None)
+            return found or manifest.outdated(self.out, self.work) or manifest.current(self.out, self.work, self.part())
+        except manifest.StageError as error:
+            return str(error)
+
+    def stands(self, job: int, is_deep: bool = True) -> bool:
+        """Is a part there, whole, and made of this work? is_deep: its files are hashed."""
+        try:
+            found = manifest.problem(self.out, self.part(job), is_deep)
+            return not found and not manifest.outdated(self.out, self.work, self.part(job))
+        except manifest.StageError:
+            return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The right to write this part. Raises LockError when another process has it, or writes another split."""
+        with locked(self.out, f".{self.part()}.lock"):
+            for path in self.out.glob(".shard.*of*.lock"):
+                if not path.name.endswith(f"of{self.num_jobs}.lock"):
+                    with locked(self.out, path.name, PROBING):
+                        pass  # no job of another split is at work: it would overwrite what this one joins
+            yield
 
     def begin(self) -> None:
-        """Before this part is made: the joined directory, and notes of parts of another origin, are no longer valid."""
+        """Before this part is made: neither it nor the joined directory is done."""
         self.out.mkdir(parents=True, exist_ok=True)
-        stale = [note for note in self.out.glob("shard.*of*.json") if not self._made_from_origin(note)]
-        for name in self.names:  # what a killed run of this job left beside
-            stale += self.out.glob(f".{Path(self.prefix(name)).name}.ark.*.tmp")
-        for path in (self.out / "manifest.json", self.note(), *stale):
-            path.unlink(missing_ok=True)
+        manifest.begin(self.out)
+        manifest.begin(self.out, self.part())
 
-    def finish(self, frames: dict[str, int], skipped: dict[str, str]) -> None:
-        """Note that this part is whole: frames by utterance, and the reasons of those left out."""
-        atomic.write_text(self.note(), json.dumps(self.origin | {"frames": frames, "skipped": skipped}) + "\n")
+    def finish(self, given: int, frames: dict[str, int], rows: list[Skipped]) -> None:
+        """Note that this part is whole: frames by utterance, and those left out, of `given` utterances."""
+        ordered = dict(sorted(frames.items()))
+        note = {"frames": ordered, "skipped": [astuple(row) for row in sorted(rows, key=lambda row: row.key)]}
+        atomic.write_text(self.note(), json.dumps(note) + "\n")
+        counts = manifest.Counts(given, len(frames), len(rows))
+        manifest.finish(self.out, self.work, self.files(self.job), counts, self.part())
 
-    def read(self, job: int) -> dict:
-        return json.loads(self.note(job).read_text(encoding="utf-8"))
-
-    def _made_from_origin(self, path: Path) -> bool:
-        try:
-            note = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return isinstance(note, dict) and {key: note.get(key) for key in self.origin} == self.origin
+    def read(self, job: int) -> tuple[dict[str, int], list[Skipped]]:
+        """Frames by utterance, and the utterances left out, of a part that stands."""
+        note = json.loads(self.note(job).read_text(encoding="utf-8"))
+        return note["frames"], [Skipped(*row) for row in note["skipped"]]
 
 
 def job_of(text: str) -> tuple[int, int]:
     """"2/4" -> (2, 4). Raises ShardError on anything else."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
     if not match or int(match[1]) > int(match[2]):
-        raise ShardError(f"--job {text!r} is not understood; write <i>/<n> with 1 <= i <= n, for example 2/4")
+        fix = "write <i>/<n> with 1 <= i <= n, for example 2/4"
+        raise ShardError("E856", f"{text!r} is not understood", "--job", fix)
     return int(match[1]), int(match[2])
 
 
-def same_sources(data: DataDir, tables: Sequence[str]) -> str:
-    """SHA-256 of the lists and of size and time of change of each file in them: changes when audio is made anew."""
+def audio_stamps(data: DataDir, tables: Sequence[str]) -> str:
+    """SHA-256 over size and time of change of each file in the tables: changes when audio is made anew."""
     digest = hashlib.sha256()
-    for table in ["utt2num_samples", *tables]:
-        for key, value in data.table(table).items():
-            digest.update(f"{table} {key} {value} {_stamp(value) if table.endswith('.scp') else ''}\n".encode())
+    for table in tables:
+        for key, path in data.table(table).items():
+            digest.update(f"{table} {key} {manifest.stamp(path)}\n".encode())
     return digest.hexdigest()
 
 
-def join(shard: Shard, info: CodecInfo, max_skipped: float) -> str | None:
-    """When all parts are there, make the files of the whole directory, manifest.json last.
+def join(shard: Shard, info: CodecInfo, given: int, allowed: float) -> str | None:
+    """When all parts stand, make the files of the whole directory, its manifest and `.done` last.
 
-    Returns a summary, or None when parts are missing. Raises SkippedError, and leaves no scp, when nothing could be
-    used or more than the share `max_skipped` of the utterances could not.
+    given: utterances of the data directory; allowed: share of them that may be skipped. Returns a summary, None when
+    parts are missing. Raises SkippedError, and leaves no scp, when nothing or too little could be used; StageError when
+    an utterance was lost.
     """
-    jobs = range(1, shard.num_jobs + 1)
-    if not all(shard.done(job) for job in jobs):
-        return None
-    parts = [shard.read(job) for job in jobs]
-    frames = {key: value for part in parts for key, value in part["frames"].items()}
-    skipped = {key: value for part in parts for key, value in part["skipped"].items()}
-    lines = [f"{key}\t{reason}\n" for key, reason in sorted(skipped.items())]
-    atomic.write_text(shard.out / "skipped.tsv", "".join(lines))
-    _check_share(shard, frames, skipped, max_skipped)
-    for name in shard.names:
+    with locked(shard.out, ".join.lock", PATIENCE):
+        if not all(shard.stands(job, is_deep=False) for job in range(1, shard.num_jobs + 1)):
+            return None
+        manifest.begin(shard.out)
+        frames, rows = _collect(shard)
+        skipped.write(shard.out / skipped.NAME, rows)
+        _check_share(shard, given, rows, allowed)
+        counts = manifest.Counts(given, len(frames), len(rows))
+        manifest.check_counts(counts, shard.out)
+        _finish(shard, info, frames, counts)
+        return f"{len(frames)} utterances, {sum(frames.values())} frames, {len(rows)} skipped"
+
+
+def _collect(shard: Shard) -> tuple[dict[str, int], list[Skipped]]:
+    """Frames and skipped utterances of all parts."""
+    frames: dict[str, int] = {}
+    rows: list[Skipped] = []
+    for job in range(1, shard.num_jobs + 1):
+        part_frames, part_rows = shard.read(job)
+        frames |= part_frames
+        rows += part_rows
+    return frames, rows
+
+
+def _check_share(shard: Shard, given: int, rows: list[Skipped], allowed: float) -> None:
+    listed = shard.out / skipped.NAME
+    try:
+        skipped.check_share(given, rows, allowed, listed, "mend the audio (stage 0), or give a larger --max_skipped")
+    except skipped.SkippedError:
+        for name in shard.names:
+            (shard.out / f"{name}.scp").unlink(missing_ok=True)
+        raise
+
+
+def _finish(shard: Shard, info: CodecInfo, frames: dict[str, int], counts: manifest.Counts) -> None:
+    """Write all that is not of a part, and the manifest over everything; the parts have hashed their own files."""
+    for name in shard.names if shard.num_jobs > 1 else []:
         _join_tables(shard, name)
+        faultpoint("join.mid")
     write_codec_info(shard.out, info)
     write_table(shard.out / "utt2num_frames", frames)
-    counts = {"num_utterances": len(frames), "num_skipped": len(skipped), "jobs": shard.num_jobs}
-    atomic.write_text(shard.out / "manifest.json", json.dumps(shard.origin | counts, indent=2) + "\n")
-    for name in shard.names:
-        _remove_leftovers(shard, name)
-    return f"{len(frames)} utterances, {sum(frames.values())} frames, {len(skipped)} skipped"
-
-
-def _check_share(shard: Shard, frames: dict, skipped: dict, max_skipped: float) -> None:
-    total = len(frames) + len(skipped)
-    if frames and len(skipped) <= max_skipped * total:
-        return
-    for name in shard.names:
-        (shard.out / f"{name}.scp").unlink(missing_ok=True)
-    for job in range(1, shard.num_jobs + 1):
-        shard.note(job).unlink(missing_ok=True)
-    first = next(iter(sorted(skipped.items())), ("", "no utterances at all"))
-    raise SkippedError(
-        f"{len(skipped)} of {total} utterances cannot be used, allowed are {max_skipped:.1%}; first: {' '.join(first)}"
-        f"; see {shard.out}/skipped.tsv, mend the audio (stage 0) or give a larger --max_skipped"
-    )
+    faultpoint("join.mid")
+    _remove_leftovers(shard)
+    jobs = range(1, shard.num_jobs + 1)
+    files = {path for job in jobs for path in shard.files(job)}
+    files |= {shard.out / f"{name}{ending}" for name in shard.names for ending in (".crc", ".scp")}
+    files |= {shard.out / name for name in ("codec.json", "utt2num_frames", skipped.NAME)}
+    known = {}
+    for job in jobs:
+        known |= manifest.read(shard.out, shard.part(job))["outputs"]
+    manifest.finish(shard.out, shard.work, files, counts, known=known)
 
 
 def _join_tables(shard: Shard, name: str) -> None:
     """<name>.<i>.{crc,scp} of all jobs -> <name>.{crc,scp}, sorted by id; the scp last."""
-    for ending in ("crc", "scp"):
+    for ending in (".crc", ".scp"):
         lines: list[str] = []
         for job in range(1, shard.num_jobs + 1):
-            part = Path(f"{shard.prefix(name, job)}.{ending}")
+            part = Path(shard.prefix(name, job) + ending)
             lines += part.read_text(encoding="utf-8").splitlines(keepends=True)
-        atomic.write_text(shard.out / f"{name}.{ending}", "".join(sorted(lines, key=_id_bytes)))
+        atomic.write_text(shard.out / f"{name}{ending}", "".join(sorted(lines, key=_id_bytes)))
 
 
-def _remove_leftovers(shard: Shard, name: str) -> None:
+def _remove_leftovers(shard: Shard) -> None:
     """Delete the parts of earlier runs with another number of jobs."""
-    endings = (".ark", ".crc", ".scp")
-    used = {shard.out / f"{name}{ending}" for ending in endings[1:]}
-    for job in range(1, shard.num_jobs + 1):
-        used |= {Path(shard.prefix(name, job) + ending) for ending in endings}
-    for path in shard.out.glob(f"{name}.*"):
-        if path.suffix in endings and path not in used:
+    jobs = range(1, shard.num_jobs + 1)
+    used = {shard.out / f"{name}{ending}" for name in shard.names for ending in ENDINGS[1:]}
+    used |= {path for job in jobs for path in shard.files(job)}
+    parts = {shard.part(job) for job in jobs}
+    for name in shard.names:
+        for path in shard.out.glob(f"{name}.*"):
+            if path.suffix in ENDINGS and path not in used:
+                path.unlink(missing_ok=True)
+    for path in [*shard.out.glob("shard.*of*"), *shard.out.glob(".shard.*of*")]:
+        match = PART.match(path.name)
+        if match and match[0].lstrip(".") not in parts and path.suffix != ".lock":
             path.unlink(missing_ok=True)
+
+
+def _is_ark(path: Path) -> bool:
+    return path.suffix == ".ark"
 
 
 def _id_bytes(line: str) -> bytes:
     return line.split(maxsplit=1)[0].encode()
-
-
-def _stamp(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"

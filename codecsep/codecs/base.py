@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from codecsep import config
 from codecsep.data.ark import CodecInfo, read_codec_info
 from codecsep.data.digest import file_sha256
+from codecsep.errors import CodecsepError
+
+if TYPE_CHECKING:  # who only looks whether a codec is there does without torch
+    from torch import Tensor
+
+REPAIR = "run --stage 1 again"
 
 
-class CodecError(ValueError):
-    """A codec directory that cannot be used; the message names the file and the stage that repairs it."""
+class CodecError(CodecsepError):
+    """A codec or codec directory that cannot be used; the message names the file and the stage that repairs it."""
 
 
 class Codec(Protocol):
@@ -40,7 +44,7 @@ def load(directory: str | Path, device: str = "cpu") -> Codec:
     """
     directory = Path(directory)
     if not (directory / "codec.json").is_file():
-        raise CodecError(f"{directory}/codec.json is missing; run --stage 1 first")
+        raise CodecError("E350", "missing", directory / "codec.json", "run --stage 1 first")
     info = read_codec_info(directory)
     weights = directory / f"{info.name}.safetensors"
     check_fingerprint(weights, info.fingerprint)
@@ -53,7 +57,7 @@ def codec_module(name: str):
     folder = Path(__file__).parent
     names = sorted(p.stem for p in folder.glob("*.py") if hasattr_build(p))
     if name not in names:
-        raise CodecError(f"no codec named '{name}'; codecs/ holds: {', '.join(names)}")
+        raise CodecError("E352", f"no codec named '{name}'; codecs/ holds: {', '.join(names)}", "codec.json", REPAIR)
     return importlib.import_module(f"codecsep.codecs.{name}")
 
 
@@ -65,14 +69,14 @@ def hasattr_build(path: Path) -> bool:
 def check_fingerprint(weights: Path, wanted: str) -> None:
     """Raise CodecError unless the file's SHA-256 is `wanted`."""
     if not weights.is_file():
-        raise CodecError(f"{weights} is missing; run --stage 1 first")
+        raise CodecError("E350", "missing", weights, "run --stage 1 first")
     found = file_sha256(weights)
     if found != wanted:
-        raise CodecError(f"{weights}: SHA-256 is {found}, codec.json says {wanted}; run --stage 1 again")
+        raise CodecError("E351", f"SHA-256 is {found}, codec.json says {wanted}", weights, REPAIR)
 
 
 def read_config(path: Path, cls: type):
     """The codec's typed config, with the stage to run when it is missing."""
     if not path.is_file():
-        raise CodecError(f"{path} is missing; run --stage 1 first")
+        raise CodecError("E350", "missing", path, "run --stage 1 first")
     return config.load(cls, path)

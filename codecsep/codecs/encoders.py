@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from codecsep.codecs import fbank, mini_encoder, wavlm
+from codecsep.errors import CodecsepError
 from codecsep.tokens.padding import length_mask
 
 KINDS = {"fbank": fbank, "mini_encoder": mini_encoder, "wavlm": wavlm}
@@ -26,7 +27,7 @@ class EncoderConfig:
     wavlm: wavlm.Config = field(default_factory=wavlm.Config)
 
 
-class EncoderError(ValueError):
+class EncoderError(CodecsepError):
     """An encoder that does not exist."""
 
 
@@ -36,7 +37,7 @@ class FusedEncoder(nn.Module):
     def __init__(self, config: EncoderConfig):
         super().__init__()
         if config.kind not in KINDS:
-            raise EncoderError(f"network.encoder.kind is '{config.kind}'; allowed: {', '.join(KINDS)}")
+            raise EncoderError("E354", f"is '{config.kind}'", "network.encoder.kind", f"give one of {', '.join(KINDS)}")
         self.network = KINDS[config.kind].Encoder(getattr(config, config.kind))
         self.fusion = nn.Linear(self.network.num_states, 1, bias=False)
         nn.init.constant_(self.fusion.weight, 1.0 / self.network.num_states)

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from codecsep.codecs.base import CodecError, read_config
+from codecsep.codecs.base import REPAIR, CodecError, read_config
 from codecsep.data.ark import CodecInfo
 from codecsep.nn.convnext import ConvNeXtStack
 from codecsep.nn.quantize import QuantizeConfig, ResidualQuantizer
@@ -143,7 +143,7 @@ class MiniCodec(nn.Module):
         Raises CodecError on an empty row: a signal of no samples has no codes.
         """
         if int(lengths.min()) < 1:
-            raise CodecError("a signal of 0 samples cannot be encoded; remove it from wav.scp")
+            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
         frame_lengths = -(-lengths // self.network.config.hop)
         valid = length_mask(frame_lengths, num_frames(wav.shape[1], self.network.config.hop))
         latents = self.network.latents(self.network.normalise(wav, lengths), valid)
@@ -164,10 +164,14 @@ def build(config_path: Path, weights: Path, info: CodecInfo) -> MiniCodec:
     """The mini codec from its config and weights (stored as float16, computed in float32), keys strict."""
     network = Network(read_config(config_path, Config))
     state = {name: tensor.float() for name, tensor in load_file(weights).items()}
-    missing, unexpected = network.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # shapes: config.yaml was edited, or is another codec's
+        raise CodecError("E350", f"does not fit config.yaml: {str(error)[:300]}", weights, REPAIR) from error
     missing = [name for name in missing if name not in training_state(network)]
     if missing or unexpected:
-        raise CodecError(f"{weights}: missing {missing[:3]}, unexpected {unexpected[:3]}; run --stage 1 again")
+        what = f"tensors missing: {missing[:3]}, unexpected: {unexpected[:3]}"
+        raise CodecError("E350", what, weights, REPAIR)
     return MiniCodec(network, info)
 
 

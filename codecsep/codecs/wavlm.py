@@ -7,13 +7,16 @@ architecture, which serves tests and counting.
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from codecsep.errors import CodecsepError
 from codecsep.torch_audio import import_torchaudio
 
 MAKERS = {
@@ -36,7 +39,7 @@ class Config:
     freeze_layers: int = 0
 
 
-class WavLMError(ValueError):
+class WavLMError(CodecsepError):
     """A WavLM checkpoint that cannot be used; says what was given and what is accepted."""
 
 
@@ -46,11 +49,12 @@ class Encoder(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         if config.size not in MAKERS:
-            raise WavLMError(f"network.encoder.wavlm.size is '{config.size}'; allowed: {', '.join(MAKERS)}")
+            place = "network.encoder.wavlm.size"
+            raise WavLMError("E354", f"is '{config.size}'", place, f"give one of {', '.join(MAKERS)}")
         self.config = config
         self.network = MAKERS[config.size]()
         if config.checkpoint:
-            self.network.load_state_dict(read_checkpoint(Path(config.checkpoint), config.size))
+            fill(self.network, read_checkpoint(Path(config.checkpoint), config.size), config)
         self._freeze()
 
     def _freeze(self) -> None:
@@ -90,6 +94,15 @@ class Encoder(nn.Module):
         return centred / ((centred**2).sum(1, keepdim=True) / count + 1e-7).sqrt()
 
 
+def fill(network: nn.Module, state: dict[str, Tensor], config: Config) -> None:
+    """Load a state dict, every name and shape as it must be. Raises WavLMError naming the first that are not."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        what = f"not the weights of WavLM-{config.size}: {str(error)[:300]}"
+        raise WavLMError("E355", what, config.checkpoint, "give the weights of that size, or set `size`") from error
+
+
 def read_checkpoint(path: Path, size: str) -> dict[str, Tensor]:
     """A state dict for torchaudio's WavLM from a `transformers` directory or a torchaudio state dict.
 
@@ -98,10 +111,17 @@ def read_checkpoint(path: Path, size: str) -> dict[str, Tensor]:
     if path.is_dir():
         return from_transformers(path)
     if not path.is_file():
-        raise WavLMError(f"no WavLM-{size} weights at {path}; give a transformers directory or a torchaudio state dict")
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+        fix = "give a transformers directory or a torchaudio state dict"
+        raise WavLMError("E355", f"no WavLM-{size} weights here", path, fix)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        fix = "convert it to safetensors where you trust it"
+        raise WavLMError("E702", "holds more than tensors and is not loaded", path, fix) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise WavLMError("E355", f"is damaged: {str(error)[:200]}", path, "fetch it again") from error
 
 
 def from_transformers(path: Path) -> dict[str, Tensor]:
@@ -109,8 +129,8 @@ def from_transformers(path: Path) -> dict[str, Tensor]:
     try:
         from transformers import WavLMModel
     except ImportError as error:
-        message = f"{path} is a transformers directory; install it: pip install -e '.[alm]' -c constraints.txt"
-        raise WavLMError(message) from error
+        what = "is a directory of transformers, which is not installed"
+        raise WavLMError("E355", what, path, "pip install -e '.[alm]' -c constraints.txt") from error
     import_torchaudio()
     from torchaudio.models.wav2vec2.utils import import_huggingface_model
 

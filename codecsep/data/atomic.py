@@ -82,6 +82,13 @@ def sweep(path: str | Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
+def sweep_inside(folder: Path) -> None:
+    """Remove the files that killed runs left beside their places in a folder (subfolders are not looked into)."""
+    for leftover in folder.glob(".*.tmp"):
+        if leftover.name.count(".") >= 5 and leftover.is_file() and _is_abandoned(leftover):
+            leftover.unlink(missing_ok=True)
+
+
 def force(path: Path) -> None:
     """fsync of a file or directory."""
     descriptor = os.open(path, os.O_RDONLY)

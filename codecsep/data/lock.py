@@ -11,6 +11,8 @@ from pathlib import Path
 from codecsep.errors import CodecsepError
 
 NAME = ".lock"
+HELD = ".held"  # ending of the file that stands for the lock where flock does not exist
+POLL = 0.1  # s, between two attempts
 NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # network file systems mounted without locks
 
 
@@ -19,48 +21,74 @@ class LockError(CodecsepError):
 
 
 @contextlib.contextmanager
-def locked(folder: str | Path, name: str = NAME) -> Iterator[None]:
+def locked(folder: str | Path, name: str = NAME, patience: float = 0.0) -> Iterator[None]:
     """Hold `folder`/`name` while the block runs; the folder is made. Raises LockError when another process holds it.
 
-    The file stays when the lock is given back: deleting it would let two processes hold two files of one name.
+    patience: seconds to wait for the other process first. The file stays when the lock is given back: deleting it would
+    let two processes hold two files of one name.
     """
     path = Path(folder) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
+    deadline = time.monotonic() + patience
+    with contextlib.ExitStack() as stack:
+        while not _take(path, stack):
+            if time.monotonic() >= deadline:
+                raise _taken(path)
+            time.sleep(POLL)
+        yield
+
+
+def _take(path: Path, stack: contextlib.ExitStack) -> bool:
+    """Take the lock until the stack is closed; False when another process holds it."""
+    with contextlib.ExitStack() as attempt:
+        file = attempt.enter_context(open(path, "a", encoding="utf-8"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _sign(file.fileno())
         except BlockingIOError:
-            raise _taken(path, file) from None
+            return False
         except OSError as error:
             if error.errno not in NO_FLOCK:
                 raise
-            with _exclusive_file(path.with_name(path.name + ".held")):
-                yield
-            return
-        file.seek(0)
-        file.truncate(0)
-        file.write(_holder())
-        file.flush()
-        yield
+            if not _create(path.with_name(path.name + HELD), attempt):
+                return False
+        stack.push(attempt.pop_all())
+    return True
 
 
-@contextlib.contextmanager
-def _exclusive_file(path: Path) -> Iterator[None]:
+def _create(path: Path, stack: contextlib.ExitStack) -> bool:
     """Where flock does not exist: a file that only one process can create; stale when its process is gone."""
-    with contextlib.suppress(FileNotFoundError):
-        if _is_stale(path.read_text(encoding="utf-8")):
-            path.unlink()
+    _remove_stale(path)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
-        with open(path, encoding="utf-8") as file:
-            raise _taken(path, file) from None
+        return False
+    stack.callback(path.unlink, missing_ok=True)
+    stack.callback(os.close, descriptor)
+    _sign(descriptor)
+    return True
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the file of a process that is gone; a second file sees to it that only one process does so at a time."""
+    guard = path.with_name(path.name + ".check")
     try:
-        os.write(descriptor, _holder().encode())
-        yield
+        os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if _is_stale(path.read_text(encoding="utf-8")):
+                path.unlink()
     finally:
-        os.close(descriptor)
-        path.unlink(missing_ok=True)
+        guard.unlink(missing_ok=True)
+
+
+def _sign(descriptor: int) -> None:
+    """Write into a lock file who holds it; on a full disk it stays unsaid."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, _holder().encode())
 
 
 def _holder() -> str:
@@ -81,7 +109,10 @@ def _is_stale(text: str) -> bool:
     return False
 
 
-def _taken(path: Path, file) -> LockError:
-    file.seek(0)
-    holder = " ".join(file.read().split()) or "another process"
-    return LockError("E630", f"is being written by {holder}", path.parent, "wait for it, stop it, or use another --out")
+def _taken(path: Path) -> LockError:
+    holder = ""
+    for file in (path.with_name(path.name + HELD), path):
+        with contextlib.suppress(OSError):
+            holder = holder or " ".join(file.read_text(encoding="utf-8", errors="replace").split())
+    what = f"is being written by {holder or 'another process'}"
+    return LockError("E630", what, path.parent, "wait for it, stop it, or write to another directory")

@@ -1,6 +1,7 @@
 """Stages 2 and 3 on a toy codec: exact lengths, shards, skipped utterances, what is done stays done."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -94,7 +95,8 @@ def test_every_file_of_the_dump(tmp_path, codec, mixtures):
     assert read_codec_info(dump) == codec.info
     assert datadir.read_table(dump / "utt2num_frames") == {key: str(-(-n // HOP)) for key, n in SAMPLES.items()}
     assert (dump / "skipped.tsv").read_text() == ""
-    assert json.loads((dump / "manifest.json").read_text())["num_utterances"] == 5
+    manifest = json.loads((dump / "manifest.json").read_text())
+    assert manifest["counts"] == {"given": 5, "made": 5, "skipped": 0} and (dump / ".done").is_file()
     assert set(content(dump, "spk1_codes")) == set(content(dump, "spk2_codes")) == set(SAMPLES)
 
 
@@ -169,7 +171,8 @@ def test_what_a_killed_run_left_is_removed(tmp_path, codec, singles):
     before = {path.name for path in dump.iterdir()}
     (dump / "manifest.json").unlink()
     (dump / "shard.1of1.json").unlink()
-    (dump / ".codes.ark.4242.tmp").write_bytes(b"a \0BFM half a rec")
+    host = os.uname().nodename.replace(".", "-")
+    (dump / f".codes.ark.{host}.999999999.0123abcd.tmp").write_bytes(b"a \0BFM half a rec")
     run(tmp_path, singles)
     assert {path.name for path in dump.iterdir()} == before and len(content(dump, "codes")) == 5
 
@@ -187,35 +190,35 @@ def test_back_to_an_earlier_codec_with_another_number_of_jobs(tmp_path, codec, s
         assert {path.name for path in dump.glob("*.ark")} == parts and len(content(dump, "codes")) == 5
 
 
-def break_file(path: str, fault: str) -> str:
-    """Spoil one audio file; a word of the reason that must be given."""
+def break_file(path: str, fault: str) -> tuple[str, str]:
+    """Spoil one audio file; a word of the reason that must be given, and the code."""
     wave, _ = audio.read_audio(path)
     if fault == "rate":
         audio.write_audio(path, wave, 2 * RATE)
-        return "16000 Hz"
+        return "16000 Hz", "E221"
     if fault == "length":
         audio.write_audio(path, wave[:-7], RATE)
-        return "utt2num_samples"
+        return "utt2num_samples", "E202"
     if fault == "silent":
         audio.write_audio(path, wave * 0, RATE)
-        return "silent"
+        return "silent", "E211"
     if fault == "nan":
         import soundfile
 
         soundfile.write(path, np.full(len(wave), np.nan, np.float32), RATE, subtype="FLOAT", format="WAV")
-        return "NaN"
+        return "NaN", "E204"
     with open(path, "wb") as file:
         file.write(b"" if fault == "empty" else b"this is text\n")
-    return "0 bytes" if fault == "empty" else "not an audio file"
+    return ("0 bytes" if fault == "empty" else "not an audio file"), "E201"
 
 
 @pytest.mark.parametrize("fault", ["rate", "length", "silent", "nan", "empty", "text"])
 def test_unusable_audio_is_skipped_with_its_reason(tmp_path, codec, singles, fault):
-    reason = break_file(datadir.read_table(singles / "wav.scp")["d"], fault)
+    reason, expected = break_file(datadir.read_table(singles / "wav.scp")["d"], fault)
     assert run(tmp_path, singles, "--max_skipped", "0.3") == 0
     dump = tmp_path / "dump" / "train_sources"
-    key, told = (dump / "skipped.tsv").read_text().rstrip("\n").split("\t")
-    assert key == "d" and reason in told
+    key, stage, code, told = (dump / "skipped.tsv").read_text().rstrip("\n").split("\t")
+    assert (key, stage, code) == ("d", "2", expected) and reason in told
     assert set(content(dump, "codes")) == set(SAMPLES) - {"d"} == set(datadir.read_table(dump / "utt2num_frames"))
 
 
@@ -232,7 +235,7 @@ def test_too_many_skipped_fails_and_leaves_no_scp(tmp_path, codec, singles, caps
     path = datadir.read_table(singles / "wav.scp")["d"]
     wave, _ = audio.read_audio(path)
     break_file(path, "empty")
-    assert [run(tmp_path, singles, "--job", f"{job}/{jobs}") for job in range(1, jobs + 1)][-1] == 1
+    assert [run(tmp_path, singles, "--job", f"{job}/{jobs}") for job in range(1, jobs + 1)][-1] == 2
     dump = tmp_path / "dump" / "train_sources"
     assert "1 of 5" in capsys.readouterr().err and not (dump / "codes.scp").exists()
     assert (dump / "skipped.tsv").read_text().startswith("d\t")
@@ -243,7 +246,7 @@ def test_too_many_skipped_fails_and_leaves_no_scp(tmp_path, codec, singles, caps
 def test_nothing_usable_fails_even_when_all_may_be_skipped(tmp_path, codec, singles):
     for path in list(datadir.read_table(singles / "wav.scp").values()):
         break_file(path, "silent")
-    assert run(tmp_path, singles, "--max_skipped", "1") == 1
+    assert run(tmp_path, singles, "--max_skipped", "1") == 2
 
 
 def test_a_codec_that_miscounts_is_refused(tmp_path, codec, singles, monkeypatch, capsys):
