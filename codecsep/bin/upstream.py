@@ -10,9 +10,13 @@ from codecsep.data import datadir, manifest
 
 
 def require(folder: Path, stage: str) -> None:
-    """Raise StageError unless `folder` is the finished result of a stage. A directory that no stage of ours has made,
-    such as weights that were downloaded, has neither a manifest nor traces of a training: it is taken as it is."""
-    if manifest.manifest_file(folder).is_file() or (folder / "checkpoints").is_dir():
+    """Raise StageError unless `folder` is the finished result of a stage.
+
+    A directory that no stage of ours has made, such as weights that were downloaded, has neither a manifest nor a
+    training that was not finished: it is taken as it is.
+    """
+    is_begun = (folder / "checkpoints").is_dir() and not (folder / "done.yaml").is_file()
+    if manifest.manifest_file(folder).is_file() or is_begun:
         manifest.require(folder, stage, is_deep=True)
 
 
