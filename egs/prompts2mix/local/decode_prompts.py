@@ -11,11 +11,14 @@ from pathlib import Path
 
 from voices import RATE, SHA256, VERSION, VOICES, Voice, clean_transcript, sha256
 
+from codecsep.errors import CodecsepError
+from codecsep.faults import faultpoint
+
 SOUNDS = "usr/share/asterisk/sounds"
 FIELDS = ("id", "speaker", "prompt", "samples", "transcript")
 
 
-class CorpusError(ValueError):
+class CorpusError(CodecsepError):
     """A corpus that is missing, incomplete or not the one that is known."""
 
 
@@ -26,17 +29,28 @@ def describe(corpus: Path) -> dict:
     return {"packages": SHA256}
 
 
-def decode(corpus: Path, out: Path) -> None:
-    """Decode all prompts below `corpus` (packages, or an unpacked tree) into the new directory `out`."""
+def decode(corpus: Path, out: Path) -> int:
+    """Decode all prompts below `corpus` (packages, or an unpacked tree) into the new directory `out`; their number."""
     if (corpus / SOUNDS).is_dir():
         print(f"{corpus}: an unpacked tree, used as it is (hashes are not checked)")
-        _decode_tree(corpus, out)
-        return
+        return _decode_tree(corpus, out)
     packages = check_packages(corpus)
     with tempfile.TemporaryDirectory(dir=out) as beside:
         for package in packages:
-            subprocess.run(["dpkg-deb", "-x", str(package), beside], check=True)
-        _decode_tree(Path(beside), out)
+            unpack(package, Path(beside))
+        return _decode_tree(Path(beside), out)
+
+
+def unpack(package: Path, folder: Path) -> None:
+    """The files of a Debian package. Raises CorpusError when dpkg-deb is missing or fails."""
+    try:
+        subprocess.run(["dpkg-deb", "-x", str(package), str(folder)], check=True)
+    except FileNotFoundError as error:
+        fix = "unpack the packages elsewhere and give that as --corpus"
+        raise CorpusError("E126", "cannot be unpacked: there is no dpkg-deb", package, fix) from error
+    except subprocess.CalledProcessError as error:
+        what = f"cannot be unpacked: dpkg-deb ended with status {error.returncode}"
+        raise CorpusError("E126", what, package, "see what it said above; is there room on the disk?") from error
 
 
 def check_packages(corpus: Path) -> list[Path]:
@@ -44,10 +58,12 @@ def check_packages(corpus: Path) -> list[Path]:
     paths = {corpus / f"{name}_{VERSION}.deb": digest for name, digest in SHA256.items()}
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        raise CorpusError(f"{corpus}: holds no {', '.join(missing)}; run data.sh without --corpus to download them")
+        fix = "run data.sh without --corpus to download them"
+        raise CorpusError("E126", f"holds no {', '.join(missing)}", corpus, fix)
     wrong = [str(path) for path, digest in paths.items() if sha256(path) != digest]
     if wrong:
-        raise CorpusError(f"SHA-256 differs from the known one: {', '.join(wrong)}; delete the files and run again")
+        what = f"SHA-256 differs from the known one: {', '.join(wrong)}"
+        raise CorpusError("E126", what, corpus, "delete the files and run again")
     return list(paths)
 
 
@@ -56,7 +72,7 @@ def transcripts(tree: Path, voice: Voice) -> dict[str, str]:
     name = f"core-sounds-{voice.language}.txt.gz"
     path = tree / "usr/share/doc" / f"asterisk-core-sounds-{voice.language}" / name
     if not path.is_file():
-        raise CorpusError(f"{path}: no such file; unpack asterisk-core-sounds-{voice.language} there too")
+        raise CorpusError("E126", "no such file", path, f"unpack asterisk-core-sounds-{voice.language} there too")
     lines = gzip.decompress(path.read_bytes()).decode("utf-8-sig").splitlines()
     pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
     return {prompt.strip(): clean_transcript(text, voice.language) for prompt, text in pairs}
@@ -74,15 +90,17 @@ def read_g722(path: Path):
     return np.concatenate(frames)
 
 
-def _decode_tree(tree: Path, out: Path) -> None:
+def _decode_tree(tree: Path, out: Path) -> int:
     rows = []
     for voice in VOICES:
         rows += _decode_voice(tree, voice, out)
         print(f"decoded {voice.speaker}: {sum(row['speaker'] == voice.speaker for row in rows)} prompts")
+        faultpoint("stage0.mid")
     with open(out / "prompts.tsv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, delimiter="\t")
         writer.writeheader()
         writer.writerows(rows)
+    return len(rows)
 
 
 def _decode_voice(tree: Path, voice: Voice, out: Path) -> list[dict]:
@@ -90,7 +108,8 @@ def _decode_voice(tree: Path, voice: Voice, out: Path) -> list[dict]:
 
     folder = tree / SOUNDS / voice.folder
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder; the corpus is incomplete, unpack {voice.language} there too")
+        fix = f"the corpus is incomplete, unpack asterisk-core-sounds-{voice.language}-g722 there too"
+        raise CorpusError("E126", "no such folder", folder, fix)
     texts = transcripts(tree, voice)
     (out / voice.speaker).mkdir()
     rows = []

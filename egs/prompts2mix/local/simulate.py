@@ -9,13 +9,17 @@ The CSV holds all that a mixture needs; making it again gives the same bytes:
 import argparse
 import csv
 import itertools
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from voices import RATE, VOICES
 
-from codecsep.data import atomic, audio, datadir, mixing
+from codecsep import config
+from codecsep.data import atomic, audio, datadir, manifest, mixing
+from codecsep.data.lock import locked
+from codecsep.faults import faultpoint
 
 SEX = {voice.speaker: voice.sex for voice in VOICES}
 PER_SPEAKER = ("ID", "speaker", "sex", "language", "path", "gain", "offset", "lufs")
@@ -56,6 +60,24 @@ def read_metadata(path: Path) -> list[dict]:
     return rows
 
 
+def work_of(metadata: Path, sources_dir: Path, options: dict) -> manifest.Work:
+    """What a set of mixtures depends on."""
+    made = manifest.manifest_file(sources_dir)
+    return manifest.Work("0", [metadata, *([made] if made.is_file() else [])], settings=options)
+
+
+def make(metadata: Path, sources_dir: Path, out: Path, options: dict) -> int:
+    """Make the data directory `out` out of the CSV, its manifest and .done with it; the number of mixtures."""
+    work, rows = work_of(metadata, sources_dir, options), read_metadata(metadata)
+    work.described()
+    with locked(out.parent, f".{out.name}.lock"), atomic.replacing_dir(out) as beside:
+        build(rows, sources_dir, beside, out)
+        atomic.write_text(beside / "options.json", json.dumps(options, indent=1) + "\n")
+        files = [path for path in beside.rglob("*") if path.is_file()]
+        manifest.finish(beside, work, files, manifest.Counts(len(rows), len(rows)))
+    return len(rows)
+
+
 def build(rows: list[dict], sources_dir: Path, out: Path, final: Path) -> None:
     """Write wav/{mix,s1,s2,...}/<id>.wav and the tables into `out`; the scp lines point into `final`."""
     text = datadir.DataDir(sources_dir).table("text")
@@ -69,7 +91,8 @@ def build(rows: list[dict], sources_dir: Path, out: Path, final: Path) -> None:
         scaled = _scaled(row)
         for name, samples in zip(["mix", *_folders(count)], [scaled.sum(axis=0), *scaled], strict=True):
             if warning := audio.write_audio(out / "wav" / name / f"{key}.wav", samples, RATE):
-                raise mixing.MixingError(f"{warning}; the gains of {key} are too high")
+                what, fix = f"{warning}: the gains are too high", "draw the mixtures again: delete the CSV"
+                raise mixing.MixingError("E803", what, f"{final}, {key}", fix)
             put(_scp(name), key, f"{final}/wav/{name}/{key}.wav")
         put("utt2spk", key, "-".join(sorted(row[f"source_{j}_speaker"] for j in range(1, count + 1))))
         put("utt2num_samples", key, scaled.shape[1])
@@ -78,6 +101,7 @@ def build(rows: list[dict], sources_dir: Path, out: Path, final: Path) -> None:
             put(f"text_spk{j}", key, text[row[f"source_{j}_ID"]])
             put(f"utt2lang_spk{j}", key, row[f"source_{j}_language"])
             put(f"utt2source_spk{j}", key, row[f"source_{j}_ID"])
+        faultpoint("stage0.mid")
     tables["spk2utt"] = datadir.invert(tables["utt2spk"])
     for name, table in tables.items():
         datadir.write_table(out / name, table)
@@ -126,19 +150,17 @@ def _scp(folder: str) -> str:
     return "wav.scp" if folder == "mix" else f"spk{folder[1:]}.scp"
 
 
-def main() -> None:
+@config.command("simulate.py")
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metadata", type=Path, required=True, help="the CSV")
     parser.add_argument("--set", type=Path, required=True, help="data directory to make; its sources are <set>_sources")
     parser.add_argument("--sources", type=Path, help="directory of the single sources, when it is elsewhere")
     options = parser.parse_args()
     sources_dir = options.sources or options.set.with_name(options.set.name + "_sources")
-    try:
-        with atomic.replacing_dir(options.set) as beside:
-            build(read_metadata(options.metadata), sources_dir, beside, options.set)
-    except (ValueError, OSError) as error:
-        sys.exit(f"simulate.py: {error}")
+    print(f"{options.set}: {make(options.metadata, sources_dir, options.set, {})} mixtures")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

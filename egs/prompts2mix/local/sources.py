@@ -5,11 +5,12 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
-from voices import NON_SPEECH, RATE, VOICES, sentence_key
+from voices import NON_SPEECH, RATE, SETS, VOICES, sentence_key
 
 from codecsep.data import audio, datadir, mixing
+from codecsep.data.skipped import Skipped
+from codecsep.faults import faultpoint
 
-SETS = ("train", "dev", "test")
 HELD_OUT = 0.1  # part of each voice's time that goes to test, and to dev
 QUIETEST = -45.0  # LUFS; below it a prompt is an artefact
 FASTEST = 25  # characters of transcript per second; above it the transcript says more than the voice
@@ -26,9 +27,9 @@ def read_prompts(wav_dir: Path) -> list[dict]:
     return rows
 
 
-def select(rows: list[dict], min_duration: float, max_duration: float) -> tuple[list[dict], Counter]:
-    """The rows that can be sources, and how many were left out for which (speaker, reason)."""
-    kept, dropped = [], Counter()
+def select(rows: list[dict], min_duration: float, max_duration: float) -> tuple[list[dict], list[Skipped]]:
+    """The rows that can be sources, and the utterances left out, each with its reason."""
+    kept, dropped = [], []
     for row in rows:
         reason = _reason(row, min_duration, max_duration)
         if reason is None:
@@ -36,7 +37,7 @@ def select(rows: list[dict], min_duration: float, max_duration: float) -> tuple[
         if reason is None:
             kept.append(row)
         else:
-            dropped[row["speaker"], reason] += 1
+            dropped.append(Skipped(row["id"], "0", "E125", reason))
     return kept, dropped
 
 
@@ -85,9 +86,10 @@ def write_tables(rows: list[dict], out: Path) -> None:
     }
     for name, table in tables.items():
         datadir.write_table(out / name, table)
+    faultpoint("stage0.mid")
 
 
-def report(sets: dict[str, list[dict]], dropped: Counter) -> str:
+def report(sets: dict[str, list[dict]], dropped: list[Skipped]) -> str:
     """A table of utterances and minutes per voice and set, and the reasons for what was left out."""
     lines = [f"{'voice':12s}" + "".join(f"{name:>16s}" for name in SETS)]
     for voice in VOICES:
@@ -96,8 +98,9 @@ def report(sets: dict[str, list[dict]], dropped: Counter) -> str:
             own = [row["seconds"] for row in sets[name] if row["speaker"] == voice.speaker]
             cells.append(f"{len(own):5d} {sum(own) / 60:6.2f} min")
         lines.append(f"{voice.speaker:12s}" + "".join(f"{cell:>16s}" for cell in cells))
+    reasons = Counter((row.key.partition("-")[0], row.reason) for row in dropped)
     lines += [
-        f"left out: {speaker:12s} {reason:18s} {count:4d}" for (speaker, reason), count in sorted(dropped.items())
+        f"left out: {speaker:12s} {reason:18s} {count:4d}" for (speaker, reason), count in sorted(reasons.items())
     ]
     return "\n".join(lines)
 

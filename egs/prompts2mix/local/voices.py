@@ -7,6 +7,7 @@ from pathlib import Path
 
 VERSION = "1.6.1-1_all"
 RATE = 16000  # Hz, G.722
+SETS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
