@@ -3,9 +3,8 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-mapfile -t shell < <(git ls-files '*.sh' 'utils/stdout.pl' '.ci/run')
-ruff check .
-ruff check --stdin-filename utils/run.py - < utils/run.pl
+mapfile -t shell < <(git ls-files '*.sh' '.ci/run')
+ruff check . utils/*.pl
 for file in "${shell[@]}"; do bash -n "${file}"; done
 if command -v shellcheck > /dev/null; then
     shellcheck -x -P SCRIPTDIR "${shell[@]}"
