@@ -120,6 +120,12 @@ CODES: dict[str, Code] = {
     "E139": Code(
         "no such subset", "More utterances or speakers were asked for than there are, or none, or of an unknown length."
     ),
+    "E140": Code(
+        "segments", "A data directory whose utterances are parts of longer files; the stages read whole files."
+    ),
+    "E141": Code("empty transcript", "A reference transcript holds no words, so no error rate can be had from it."),
+    "E142": Code("several sampling rates", "The audio files of one data directory are of several sampling rates."),
+    "E143": Code("no sum", "Sources do not sum to their mixture, or one of them is silent."),
     "E201": Code(
         "not audio",
         "A file that a list names as audio is none: empty, a web page, noise, or of a format that is not read.",
@@ -190,17 +196,16 @@ CODES: dict[str, Code] = {
         "codec cannot be exported",
         "The training of a codec is exported together with its delay, which is measured on speech: --data.",
     ),
-    "E521": Code("job killed", "A job was killed by signal 9, mostly by the system for want of memory."),
     "E401": Code(
         "checkpoint damaged",
-        "A checkpoint is cut, changed or incomplete: it was passed over for an older one, and some steps are made again.",
+        "A checkpoint is cut, changed or incomplete: an older one was taken, and some steps are made again.",
     ),
     "E402": Code("no whole checkpoint", "Every checkpoint of a training is damaged, or those to average are gone."),
     "E410": Code(
         "checkpoint not written",
         "A full disk, a quota or a permission; the training goes on with the earlier checkpoints (a warning).",
     ),
-    "E411": Code("checkpoints cannot be written", "Three checkpoints in a row could not be written: the training ends."),
+    "E411": Code("no checkpoint can be written", "Three in a row could not be written: the training ends."),
     "E412": Code("experiment not writable", "The directory of the checkpoints refused a first small file."),
     "E420": Code(
         "settings changed",
@@ -232,6 +237,7 @@ CODES: dict[str, Code] = {
     "E507": Code("sequence too long", "A sequence is longer than the table of positions that was trained."),
     "E508": Code("networks do not fit together", "Experiments of one system lack a part, or differ in their codec."),
     "E520": Code("out of memory", "Batches do not fit into memory, even in halves, or too often."),
+    "E521": Code("job killed", "A job was killed by signal 9, mostly by the system for want of memory."),
     "E530": Code("decoding option", "A decoding option is out of range, or contradicts another one."),
     "E531": Code("no token to choose", "The network gave NaN: its weights or its input hold NaN."),
     "E532": Code("codes do not fit the codec", "The model gave codes or levels that the codec does not have."),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check a data directory: files, keys, order, audio. usage: utils/validate_data_dir.sh [options] data/<set>
+# Check data directories: lists, order, transcripts, audio; --help and docs/verbs.md say how.
 set -euo pipefail
-root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")
 PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} exec "${python:-python3}" -m codecsep.bin.validate_data "$@"

@@ -134,6 +134,11 @@ def run(prog: str, main: Callable[[], None]) -> int:
         return 130
     except CodecsepError as error:
         say(prog, str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "codecsep").startswith("codecsep"):
+            raise
+        fix = "source the path.sh of a recipe first, or set python=/path/to/.venv/bin/python"
+        say(prog, str(UsageError("E131", f"{sys.executable} has no package {error.name}", fix=fix)))
     except OSError as error:
         fix = "see that it exists and may be read and written"
         say(prog, str(UsageError("E133", error.strerror or str(error), error.filename or "", fix)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codecsep.data import atomic, audio, datadir_edit, mixing
+from codecsep.data import atomic, audio, check, datadir_edit, mixing
 from codecsep.data.list_dir import AUDIO, ListDir, Table, segment
 from codecsep.data.target import MADE_AUDIO, MARK
 from codecsep.errors import CodecsepError
@@ -25,7 +25,7 @@ MEASURED: dict[str, Callable[[np.ndarray, int], str]] = {  # of [L] samples in w
     "utt2peak": lambda samples, rate: f"{float(np.abs(samples).max()):.6f}",
     "utt2onset": lambda samples, rate: f"{mixing.onset(samples, rate):.2f}",
 }
-FULL = (audio.FULL_SCALE - 1) / audio.FULL_SCALE  # the largest sample of 16 bits
+FULL = (audio.FULL_SCALE - 8) / audio.FULL_SCALE  # the sum of rounded sources may be a few steps above that of sources
 
 
 class SpeedError(CodecsepError):
@@ -103,19 +103,39 @@ def _all(function: Callable[[Job], Made], jobs: list[Job], num_processes: int) -
 
 def _perturb_one(job: Job, ratio: Fraction, beside: Path) -> Made:
     """Read, resample and write all files of one recording, with one gain for all if one would clip."""
-    signals, rates = {}, {}
+    old, rates = {}, {}
     for name, path in job.paths.items():
-        samples, rates[name] = audio.read_audio(path)
-        signals[name] = audio.resample(samples.astype(np.float64), ratio.numerator, ratio.denominator)
-    _check_alike(job, signals, rates)
-    peak = max(float(np.abs(samples).max()) for samples in signals.values())
+        old[name], rates[name] = audio.read_audio(path)
+    new = {
+        name: audio.resample(samples.astype(np.float64), ratio.numerator, ratio.denominator).astype(np.float64)
+        for name, samples in old.items()
+    }
+    _check_alike(job, new, rates)
+    parts = _parts(old)
+    if parts:
+        new["wav.scp"] = np.sum([new[name] for name in parts], axis=0)
+    peak = max(float(np.abs(samples).max()) for samples in new.values())
     gain = FULL / peak if peak > FULL else 1.0
-    signals = {name: samples * np.float32(gain) for name, samples in signals.items()}
-    for name, samples in signals.items():
+    new = {name: audio.to_int16(samples * gain) / audio.FULL_SCALE for name, samples in new.items()}
+    if parts:  # again, of what is written: then the sum holds to the last bit
+        new["wav.scp"] = np.sum([new[name] for name in parts], axis=0)
+    for name, samples in new.items():
         audio.write_audio(beside / _file(name, job.new_key), samples, rates[name])
     note = f"{job.new_key}: all its files are scaled by {gain:.4f}, or one would clip" if gain < 1 else None
-    first, rate = signals["wav.scp"], rates["wav.scp"]
+    first, rate = new["wav.scp"], rates["wav.scp"]
     return Made(job.new_key, {name: MEASURED[name](first, rate) for name in job.measured}, note)
+
+
+def _parts(signals: dict[str, np.ndarray]) -> list[str]:
+    """The files that sum to the mixture but for rounding: the speakers, or speakers and noise; [] when none do."""
+    speakers = [name for name in signals if re.fullmatch("spk[0-9]+.scp", name)]
+    noises = [name for name in signals if name.startswith("noise")]
+    for names in (speakers, speakers + noises):
+        if names and check.sum_error(signals["wav.scp"], [signals[name] for name in names]) <= check.rounding(
+            len(names)
+        ):
+            return names
+    return []
 
 
 def _check_alike(job: Job, signals: dict[str, np.ndarray], rates: dict[str, int]) -> None:

@@ -124,7 +124,7 @@ def test_missing_directory_and_table(tmp_path, mixtures):
         ("spk2utt", "a-b a-b-000 a-b-001\n", "does not agree with utt2spk"),
         ("sot_order", "a-b-000 2 2\na-b-001 1 2\na-b-002 2 1\n", "'2 2' is no order"),
         ("sot_order", "a-b-000 1 2 3\na-b-001 1 2\na-b-002 0 1\n", "'0 1' is no order"),
-        ("utt2num_samples", "a-b-000 1600\na-b-001 1599\na-b-002 1600\n", "has 1600 samples, utt2num_samples 1599"),
+        ("utt2num_samples", "a-b-000 1600\na-b-001 1599\na-b-002 1600\n", "holds 1,600 samples, utt2num_samples says 1,599"),
         ("text_spk2", "a-b-000\na-b-001 x\na-b-002 y\n", "1 transcripts are empty"),
     ],
 )
@@ -155,7 +155,7 @@ def test_damaged_audio_is_found(mixtures, damage):
     atomic.write_text(path, "text named .wav") if written is None else audio.write_audio(path, *written)
     expected = {
         "missing": "not an audio file",
-        "longer": "1601",
+        "longer": "1,601",
         "rate": "8000 Hz",
         "wrong": "differ",
         "silent": "silent",
