@@ -105,9 +105,9 @@ def finish(
     Raises StageError (E124) when an utterance is neither in the output nor skipped.
     """
     check_counts(counts, folder)
-    made, stamps = {}, {}
-    for path in sorted(outputs):
-        atomic.force(path)
+    made, stamps, outputs = {}, {}, sorted(outputs)
+    atomic.force_all(outputs)
+    for path in outputs:
         output = str(path.relative_to(folder))
         stamps[output] = stamp(path)
         made[output] = (known or {}).get(output) or describe(path)
@@ -238,7 +238,7 @@ def _differing(
     seen = {}
     for file, noted in files.items():
         key, now = file.removeprefix(prefix), stamp(file)
-        what = None if trust(Path(file)) and kept.get(key) == now else _fault(Path(file), noted)
+        what = None if trust(Path(file)) and kept.get(key) == now else fault(Path(file), noted)
         if what:
             yield key, what
         else:
@@ -247,7 +247,7 @@ def _differing(
         _write_stamps(folder, name, {**stamps, kind: {**kept, **seen}})
 
 
-def _fault(path: Path, noted: Mapping[str, Any]) -> str | None:
+def fault(path: Path, noted: Mapping[str, Any]) -> str | None:
     """How a file differs from the size and SHA-256 that were noted, in words."""
     if not path.is_file():
         return f"{path} is missing"
