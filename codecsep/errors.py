@@ -126,6 +126,7 @@ CODES: dict[str, Code] = {
     "E141": Code("empty transcript", "A reference transcript holds no words, so no error rate can be had from it."),
     "E142": Code("several sampling rates", "The audio files of one data directory are of several sampling rates."),
     "E143": Code("no sum", "Sources do not sum to their mixture, or one of them is silent."),
+    "E144": Code("option of a script", "A recipe was given an option, a value or a word that it does not take."),
     "E201": Code(
         "not audio",
         "A file that a list names as audio is none: empty, a web page, noise, or of a format that is not read.",

@@ -153,7 +153,7 @@ def test_empty_tree_names_the_stage_to_run(tree, recipe, stage):
         assert stage == 1 or "nothing to do" in result.stderr
         return
     last = result.stderr.splitlines()[-1]
-    earlier = re.fullmatch(r"run\.sh: \S+ is missing or empty; run --stage (\d) first", last)
+    earlier = re.fullmatch(r"run\.sh: E120 \S+: is missing or empty \(fix: run --stage (\d) first\)", last)
     assert earlier and int(earlier[1]) < stage
     assert not calls
 
@@ -179,7 +179,8 @@ def test_mistakes_are_refused_in_one_line(tree, recipe, words, message):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_missing_value(tree, recipe):
     result = subprocess.run([tree / recipe / "run.sh", "--stage"], capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (1, "run.sh: option --stage requires a value\n")
+    message = "run.sh: E144 option --stage requires a value (fix: run.sh --help says more)\n"
+    assert (result.returncode, result.stderr) == (1, message)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -197,7 +198,7 @@ def test_help_and_dry_run(tree, recipe):
 def test_can_be_called_from_anywhere(tree, recipe):
     words = [f"{recipe}/run.sh", "--stage", "9", "--python", "x"]
     result = subprocess.run(words, cwd=tree, capture_output=True, text=True, env={**os.environ, "python": "y"})
-    assert result.returncode == 1 and result.stderr.startswith("run.sh: stages run from 0 to 7")
+    assert result.returncode == 1 and result.stderr.startswith("run.sh: E144 stages run from 0 to 7")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

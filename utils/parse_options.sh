@@ -2,14 +2,20 @@
 # Sourced by a script: turns "--some-option value" (or --some-option=value) into some_option=value.
 #
 # * An option is a lower-case variable that the script has set before it sources this file; "-" in a name is "_".
+#   An option given twice: the last one counts.
 #   Variables that only come from the environment, arrays and help_message are not options.
 # * A value is always the next word and is taken literally (never evaluated), so it may start with "-" or be empty.
 # * Where the default is true or false, only true and false are accepted.
 # * --config FILE reads "name=value" lines first, wherever it stands; the command line wins.
 # * The first word that is not an option ends the options, and so does "--"; what is left stays in "$@".
 # * Every mistake is one line on stderr and exit status 1. --help prints ${help_message} on stdout, status 0.
+# * It runs under the caller's `set -euo pipefail` as well as without, and leaves none of its own names behind.
 
-_po_die() { echo "${0##*/}: $*" >&2; exit 1; }
+# _po_die WHAT [FIX]: one line, whatever the values in it are.
+_po_die() {
+    printf '%s: E144 %s (fix: %s)\n' "${0##*/}" "${1//[[:cntrl:]]/ }" "${2:-${0##*/} --help says more}" >&2
+    exit 1
+}
 
 # _po_known NAME: may NAME be set from the command line?
 _po_known() {
@@ -45,23 +51,23 @@ _po_set() {
     local _po_ref=$1 _po_near
     if ! _po_known "$1"; then
         _po_near=$(_po_nearest "$1")
-        _po_die "invalid option $3${_po_near:+; did you mean ${_po_near}?} (--help lists all)"
+        _po_die "invalid option $3${_po_near:+; did you mean ${_po_near}?}" "${0##*/} --help lists all"
     fi
     if [[ ${!_po_ref} == true || ${!_po_ref} == false ]] && [[ $2 != true && $2 != false ]]; then
         _po_die "option $3 takes true or false, got '$2'"
     fi
-    [[ -n $2 || $1 != *cmd ]] || _po_die "empty argument to $3 option"
+    [[ -n $2 || $1 != *cmd ]] || _po_die "empty argument to $3 option" "give a command such as run.pl"
     printf -v "$1" '%s' "$2"
 }
 
 # _po_read_config FILE: lines "name=value", value bare or in one pair of quotes, "#" starts a comment line.
 _po_read_config() {
     local _po_line _po_number=0
-    [[ -f $1 && -r $1 ]] || _po_die "the file of --config cannot be read: '$1'"
+    [[ -f $1 && -r $1 ]] || _po_die "the file of --config cannot be read: '$1'" "give a file that exists"
     while IFS= read -r _po_line || [[ -n ${_po_line} ]]; do
         _po_number=$((_po_number + 1))
         [[ ! ${_po_line} =~ ^[[:space:]]*(#.*)?$ ]] || continue
-        [[ ${_po_line} =~ ^([a-zA-Z0-9_]+)=(.*)$ ]] || _po_die "$1, line ${_po_number} is not name=value: '${_po_line}'"
+        [[ ${_po_line} =~ ^([a-zA-Z0-9_]+)=(.*)$ ]] || _po_die "$1, line ${_po_number} is not name=value: '${_po_line}'" "mend that line"
         local _po_key=${BASH_REMATCH[1]} _po_value=${BASH_REMATCH[2]}
         if [[ ${_po_value} =~ ^\"(.*)\"$ || ${_po_value} =~ ^\'(.*)\'$ ]]; then _po_value=${BASH_REMATCH[1]}; fi
         _po_set "${_po_key}" "${_po_value}" "${_po_key} ($1, line ${_po_number})"

@@ -1,5 +1,6 @@
 """utils/stage.sh: the verbs of a recipe."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -41,10 +42,10 @@ def test_runs_the_stages_asked_for(run):
 def test_need_names_the_stage(run, tmp_path):
     result = run("--stage", "4")
     assert result.returncode == 1 and "ran 4" not in result.stdout
-    assert result.stderr.splitlines()[-1] == "run.sh: made.txt is missing or empty; run --stage 3 first"
+    assert result.stderr.splitlines()[-1] == "run.sh: E120 made.txt: is missing or empty (fix: run --stage 3 first)"
     (tmp_path / "made.txt").write_text("x")
     (tmp_path / "two words.txt").write_text("")
-    assert "two words.txt is missing or empty" in run("--stage", "4").stderr
+    assert "E120 two words.txt: is missing or empty" in run("--stage", "4").stderr
     (tmp_path / "two words.txt").write_text("x")
     assert run("--stage", "4").stdout == "ran 4\n"
 
@@ -70,7 +71,7 @@ def test_need_names_the_stage(run, tmp_path):
 def test_refused_in_one_line(run, tmp_path, words):
     result = run(*words)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("run.sh: ") and result.stderr.count("\n") == 1
+    assert re.fullmatch(r"run\.sh: E144 .+ \(fix: .+\)\n", result.stderr)
     assert not (tmp_path / "canary").exists()
 
 
