@@ -39,6 +39,23 @@ POINTS = (
     "score.before_keep",  # a few utterances are scored
     "score.after_keep",
     "score.before_tables",  # all are scored, their rows are kept
+    "ckpt.probe",  # before the first write into the folder of checkpoints
+    "ckpt.tmp_open",  # an empty folder is beside the place of a checkpoint
+    "ckpt.mid_write",  # its first file is written
+    "ckpt.before_fsync",  # all its files are written
+    "ckpt.before_rename",  # ... and forced to the disk
+    "ckpt.after_rename",  # it is in its place
+    "ckpt.before_best",  # history.tsv and best.safetensors are those of before
+    "ckpt.before_prune",  # old checkpoints are still there
+    "train.step",  # a step begins
+    "train.forward",  # a batch of a step begins
+    "train.loss",  # here: the loss is NaN
+    "train.backward",  # between the two passes
+    "train.gradient",  # here: the gradient is Inf
+    "train.batches",  # here: this rank has no batch left
+    "train.validation",  # a batch of the validation begins
+    "train.epoch_end",  # the last step of an epoch is done
+    "loader.read",  # an example is read by a process of its own
 )
 _passed: Counter[str] = Counter()
 

@@ -1,25 +1,31 @@
 """Train one network: `python -m codecsep.bin.train --config conf/x.yaml --out exp/x --train data/... --valid data/...`.
 
-Writes exp/x/{config.yaml, best.safetensors, history.tsv, train.log, checkpoints/}. The same command goes on where an
-earlier one stopped, and does nothing once the training is done.
+Writes exp/x/{config.yaml, inputs.json, best.safetensors, history.tsv, losses.tsv, train.log, checkpoints/} and, as its
+last act, manifest.json and .done. The same command goes on where an earlier one stopped (exit status 85: it was asked
+to stop and has saved its state), and does nothing once the training is done.
 """
 
 import argparse
-import fcntl
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from codecsep import config
+from codecsep.data import atomic, manifest
+from codecsep.data.lock import locked
+from codecsep.data.manifest import Counts, Work
+from codecsep.errors import CodecsepError
+from codecsep.train import unchanged
 from codecsep.train.stop import EXIT_STOPPED, StopFlag
 
 PROG = "codecsep-train"
 FLAGS = ("train", "train_dump", "valid", "valid_dump")
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
-class CommandError(ValueError):
+class CommandError(CodecsepError):
     """A call of this command that cannot be followed."""
 
 
@@ -38,74 +44,87 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     stop = StopFlag().install()  # before torch is imported: a signal during the import is not lost
     args, overrides = config.parse(make_parser(), argv)
-    from codecsep.train.settings import TrainConfig, check_unchanged
-
-    given = [part for flag in FLAGS if getattr(args, flag) for part in (f"--paths.{flag}", getattr(args, flag))]
-    settings = config.load_model_config(TrainConfig, args.config, [*given, *overrides])
-    if args.init:
-        start_from(settings, args.init)
-    check_unchanged(args.out, settings)
-    if is_done(args.out, settings):
-        print(f"{PROG}: {args.out} is already trained ({settings.train.max_steps} steps)", file=sys.stderr)
+    given = given_settings(args, overrides)
+    work = work_of(given)
+    reason = manifest.current(args.out, work)
+    if reason is None:
+        print(f"{PROG}: {args.out} is up to date", file=sys.stderr)
         return 0
-    return train(args.out, settings, stop)
+    unchanged.check_inputs(args.out, work.values)
+    from codecsep.train.settings import TrainConfig
+
+    flags = [part for flag in FLAGS if getattr(args, flag) for part in (f"--paths.{flag}", getattr(args, flag))]
+    settings = config.load_model_config(TrainConfig, args.config, [*flags, *overrides])
+    if args.init:
+        start_from(settings.init, args.init)
+    unchanged.check_settings(args.out, settings)
+    if manifest.manifest_file(args.out).is_file():
+        print(f"{PROG}: {args.out} is finished, but {reason}", file=sys.stderr)
+    try:
+        return train(args.out, settings, work, stop)
+    except KeyboardInterrupt:  # Ctrl-C a second time
+        return INTERRUPTED
 
 
-def start_from(settings: Any, experiment: str) -> None:
+def given_settings(args: argparse.Namespace, overrides: Sequence[str]) -> dict[str, Any]:
+    """What the YAML and the command line say, unchecked; no model is imported for it."""
+    given = config.read_yaml(args.config) if args.config is not None else {}
+    flags = {flag: getattr(args, flag) for flag in FLAGS if getattr(args, flag)}
+    given = config.merge(given, config.merge({"paths": flags}, config.parse_overrides(overrides)))
+    return config.merge(given, {"init_from": args.init}) if args.init else given
+
+
+def work_of(given: Mapping[str, Any]) -> Work:
+    """What the result depends on: settings, as far as they change it, and hashes of the data and initial weights."""
+    flat = config.flatten(given)
+    settings = {key: value for key, value in flat.items() if key not in unchanged.OF_THE_RUN}
+    paths = [str(flat.get(f"paths.{flag}", "")) for flag in FLAGS]
+    parts = flat.get("init") if isinstance(flat.get("init"), list) else []
+    weights = [part.get("file") or flat.get("init_from", "") for part in parts if isinstance(part, Mapping)]
+    return Work("4", values=unchanged.inputs_of(paths, filter(None, map(str, weights))), settings=settings)
+
+
+def start_from(parts: list[Any], experiment: str) -> None:
     """Set the file of every entry of `init` that names none."""
-    if not settings.init:
-        raise CommandError(
-            "--init needs the key `init` in the configuration, such as [{source: encoder, target: encoder}]"
-        )
-    for part in settings.init:
+    if not parts:
+        fix = "add it, such as init: [{source: encoder, target: encoder}]"
+        raise CommandError("E852", "--init needs the key `init` in the configuration", "", fix)
+    for part in parts:
         part.file = part.file or experiment
 
 
-def is_done(exp_dir: Path, settings: Any) -> bool:
-    """True when `exp_dir` holds the result of at least as many steps as asked for, or ran out of patience."""
-    marker = exp_dir / "done.yaml"
-    if not marker.is_file() or not (exp_dir / "best.safetensors").is_file():
-        return False
-    done = config.read_yaml(marker)
-    return done["step"] >= settings.train.max_steps or done["patience"] == settings.train.patience > 0
-
-
-def train(exp_dir: Path, settings: Any, stop: StopFlag) -> int:
-    """Train in this process, one of those that torchrun or srun started; the exit status."""
+def train(exp_dir: Path, settings: Any, work: Work, stop: StopFlag) -> int:
+    """Train in this process, one of those that torchrun, srun or bin/launch started; the exit status."""
     from codecsep.train import distributed
 
-    world = distributed.start()
-    lock = open_experiment(exp_dir, settings) if world.is_main else None
+    world = distributed.start(settings.train.group_timeout)
     try:
-        trainer = make_trainer(exp_dir, settings, world, stop)
-        if not trainer.run():
-            return EXIT_STOPPED
-        if world.is_main:
-            done = f"step: {trainer.state.step}\npatience: {settings.train.patience}\n"
-            (exp_dir / "done.yaml").write_text(done, encoding="utf-8")
-        return 0
+        with locked(exp_dir) if world.is_main else nullcontext():
+            if world.is_main:
+                open_experiment(exp_dir, settings, work)
+            trainer = make_trainer(exp_dir, settings, world, stop)
+            if not trainer.run():
+                return EXIT_STOPPED
+            if world.is_main:
+                close_experiment(exp_dir, trainer, work)
+            return 0
     finally:
         distributed.finish()
-        if lock is not None:
-            lock.close()
 
 
-def open_experiment(exp_dir: Path, settings: Any) -> Any:
-    """Take the lock of an experiment directory and write config.yaml. Raises CommandError when another run has it."""
-    from codecsep.data import atomic
-
-    exp_dir.mkdir(parents=True, exist_ok=True)
-    lock = open(exp_dir / ".lock", "a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        raise CommandError(f"{exp_dir} is in use by {lock.read().strip()}; wait for it or stop it") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {os.uname().nodename}")
-    lock.flush()
+def open_experiment(exp_dir: Path, settings: Any, work: Work) -> None:
+    """Note what the training is made of; it is not done any more."""
+    manifest.begin(exp_dir)
     atomic.write_text(exp_dir / "config.yaml", config.dump(settings))
-    return lock
+    unchanged.write_inputs(exp_dir, work.values)
+
+
+def close_experiment(exp_dir: Path, trainer: Any, work: Work) -> None:
+    """Write the manifest of the result."""
+    names = ("best.safetensors", "config.yaml", "history.tsv", "losses.tsv", "skipped.tsv")
+    outputs = [exp_dir / name for name in names if (exp_dir / name).is_file()]
+    given, skipped = len(trainer.train_set), len(trainer.state.unreadable)
+    manifest.finish(exp_dir, work, outputs, Counts(given, max(0, given - skipped), min(skipped, given)))
 
 
 def make_trainer(exp_dir: Path, settings: Any, world: Any, stop: StopFlag) -> Any:

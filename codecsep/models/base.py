@@ -24,9 +24,10 @@ import numpy as np
 from torch import Tensor
 
 from codecsep.decode.options import DecodeOptions
+from codecsep.errors import CodecsepError
 
 
-class ModelError(ValueError):
+class ModelError(CodecsepError):
     """A model name or a set of experiments that cannot be used; the message says what is allowed."""
 
 
@@ -55,7 +56,7 @@ def names() -> list[str]:
 def load(name: str) -> ModuleType:
     """models/<name>.py.  Raises ModelError naming the files that exist."""
     if name not in names():
-        raise ModelError(f"no model named '{name}'; models/ holds: {', '.join(names())}")
+        raise ModelError("E506", f"no model named '{name}'", "", f"models/ holds: {', '.join(names())}")
     return importlib.import_module(f"codecsep.models.{name}")
 
 
@@ -67,5 +68,14 @@ def join(module: ModuleType, models: Sequence) -> Separator:
     if hasattr(module, "join"):
         return module.join(models)
     if len(models) != 1:
-        raise ModelError(f"{module.__name__.rsplit('.', 1)[-1]} separates with one experiment, got {len(models)}")
+        what = f"{module.__name__.rsplit('.', 1)[-1]} separates with one experiment, got {len(models)}"
+        raise ModelError("E508", what, "", "give one experiment")
     return models[0]
+
+
+def require_targets(example: dict, is_target: Tensor) -> None:
+    """Refuse an example without a sample or without one target: the mean of no losses is NaN (ModelError E502)."""
+    if len(example["mixture"]) == 0 or not bool(is_target.any()):
+        what = f"{len(example['mixture'])} samples and {int(is_target.sum())} frames to predict"
+        fix = "remove it from the data directory, or run --stage 2 again"
+        raise ModelError("E502", what, f"utterance {example.get('id', '?')}", fix)

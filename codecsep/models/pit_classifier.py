@@ -1,6 +1,6 @@
 """The simple token baseline: a frame-synchronous classifier trained with permutation invariance.
 
-After the Libri2Mix recipe of DASB (Mousavi et al. 2024, papers.md part 11): an encoder, a linear layer to the codes of
+After the Libri2Mix recipe of DASB (Mousavi et al. 2024): an encoder, a linear layer to the codes of
 all speakers and all levels at once, cross-entropy under the best of the N! permutations, one per utterance.  No level
 knows the others and no frame knows its neighbours' choice: what a language model adds is measured against this.
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from codecsep.codecs import encoders
 from codecsep.codecs.encoders import EncoderConfig
 from codecsep.decode.options import DecodeOptions
-from codecsep.models.base import Separation
+from codecsep.models.base import Separation, require_targets
 from codecsep.nn.codebooks import Codes
 from codecsep.signal.permute import pit_loss
 from codecsep.tokens.padding import pad_sequences
@@ -110,6 +110,8 @@ class Model(nn.Module):
 
     def collate(self, examples: list[dict]) -> dict[str, Tensor]:
         """`mixture` [L] and `codes` (N arrays [K, T_j]) -> wav [B, L], lengths [B], codes [B, N, K, T]."""
+        for example in examples:
+            require_targets(example, torch.tensor([codes.shape[-1] > 0 for codes in example["codes"]]))
         wav, lengths = pad_sequences([torch.as_tensor(e["mixture"]) for e in examples], 0.0)
         rows = [pad_sequences(e["codes"], self.absent)[0] for e in examples]
         codes, _ = pad_sequences(rows, self.absent)
@@ -138,9 +140,7 @@ class Model(nn.Module):
         return [0, *(1 + torch.randperm(self.config.num_codebooks - 1)[: count - 1]).sort().values.tolist()]
 
     @torch.inference_mode()
-    def separate(
-        self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]
-    ) -> list[Separation]:
+    def separate(self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]) -> list[Separation]:
         """The likeliest code of every frame and level; each speaker ends where that is likeliest.  `options` has no
         effect: nothing is sampled."""
         wav, lengths = pad_sequences([torch.as_tensor(m) for m in mixtures], 0.0)

@@ -21,11 +21,13 @@ from torch.nn import functional as F
 from codecsep.codecs.encoders import EncoderConfig, FusedEncoder
 from codecsep.decode import autoregressive, levels
 from codecsep.decode.options import DecodeOptions
-from codecsep.models.base import ModelError, Separation
+from codecsep.models.base import ModelError, Separation, require_targets
 from codecsep.nn.attention import init_weights
 from codecsep.nn.codebooks import make_tables
-from codecsep.nn.sampling import replace_share, sample
+from codecsep.nn.sampling import draw_levels, levels_in_turn, replace_share, sample
 from codecsep.nn.sequence_positions import PositionConfig, make_positions
+from codecsep.nn.sequence_step import SequenceStep
+from codecsep.nn.token_loss import token_loss
 from codecsep.nn.transformer import Decoder, TransformerConfig
 from codecsep.tokens import sot
 from codecsep.tokens.padding import pad_sequences
@@ -67,7 +69,8 @@ class TokenNetwork(nn.Module):
         self.vocab = Vocab(config.codebook_size)
         self.encoder = FusedEncoder(config.encoder)
         if self.encoder.width != config.decoder.width:
-            raise ModelError(f"encoder width {self.encoder.width} differs from decoder width {config.decoder.width}")
+            what = f"encoder width {self.encoder.width} differs from decoder width {config.decoder.width}"
+            raise ModelError("E506", what, "", "make network.decoder.width the encoder's")
         self.tables = make_tables(num_tables, self.vocab.size, config.decoder.width, config.code_width)
         sizes = (config.decoder.width, config.max_positions, config.max_speakers)
         timing = (MEMORY_RATE / config.frame_rate, MEMORY_OFFSETS[config.part])
@@ -109,15 +112,7 @@ class AutoregressivePart(TokenNetwork):
         memory, valid = self.encoder(batch["wav"], batch["lengths"])
         level0 = batch["sequence"][:, 0]
         logits = self.logits(memory, valid, self._inputs(memory, valid, level0[:, :-1]))
-        wanted = level0[:, 1:]
-        loss = F.cross_entropy(
-            logits.flatten(0, 1).float(),
-            wanted.flatten(),
-            ignore_index=self.vocab.pad,
-            label_smoothing=self.config.label_smoothing,
-        )
-        hits = (logits.argmax(-1) == wanted)[wanted != self.vocab.pad].float().mean()
-        return loss, {"cross_entropy": float(loss.detach()), "accuracy": float(hits)}
+        return token_loss(logits, level0[:, 1:], self.vocab.pad, self.config.label_smoothing)
 
     def _inputs(self, memory: Tensor, valid: Tensor, ids: Tensor) -> Tensor:
         """What the network reads in training instead of the true ids [B, S]; specials are never replaced."""
@@ -139,37 +134,8 @@ class AutoregressivePart(TokenNetwork):
         memory, valid = self.encoder(wav, lengths)
         limit = self.config.max_positions if self.config.positions == "absolute" else None
         bounds = torch.ceil(lengths * (self.config.frame_rate / SAMPLE_RATE)).long().clamp_min(1)
-        step = AutoregressiveStep(self, memory, valid)
+        step = SequenceStep(self, memory, valid)
         return autoregressive.decode(step, len(memory), self.vocab, options, bounds, keys, limit)
-
-
-class AutoregressiveStep:
-    """`AutoregressivePart` as the decoder's step function, with cached keys and values."""
-
-    def __init__(self, part: AutoregressivePart, memory: Tensor, memory_valid: Tensor):
-        self.part = part
-        self.memory, self.valid = memory, memory_valid
-        self.state = part.decoder.start(memory, memory_valid)
-        self.counter = sot.PositionCounter(len(memory), part.vocab, memory.device)
-        self.turns = torch.zeros(len(memory), dtype=torch.int64, device=memory.device)
-        self.num_steps = 0
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """tokens [B] -> logits [B, V] of the next token."""
-        steps = torch.full_like(tokens, self.num_steps)
-        times = self.part.open_turn(self.counter.step(tokens), tokens)
-        self.turns = self.turns + (tokens == self.part.vocab.sc)
-        places = self.part.positions(steps[:, None], times[:, None], self.turns[:, None], self.memory, self.valid)
-        hidden = self.part.embed(0, tokens)[:, None] + places
-        self.num_steps += 1
-        return self.part.head(self.part.decoder.step(hidden, self.state)[:, 0], 0)
-
-    def keep(self, rows: Tensor) -> None:
-        """Keep only these rows of the state, in this order."""
-        self.state.keep(rows)
-        self.counter.keep(rows)
-        self.turns = self.turns[rows]
-        self.memory, self.valid = self.memory[rows], self.valid[rows]
 
 
 class NonAutoregressivePart(TokenNetwork):
@@ -178,7 +144,8 @@ class NonAutoregressivePart(TokenNetwork):
     def __init__(self, config: Config):
         super().__init__(config, config.num_codebooks)
         if config.confusion > 0 and config.code_width == 0:
-            raise ModelError("network.confusion needs the codec's code vectors; set network.code_width to their width")
+            what = "network.confusion needs the codec's code vectors"
+            raise ModelError("E506", what, "", "set network.code_width to their width")
         self.tasks = nn.Embedding(config.num_codebooks, config.decoder.width)
         self.tasks.apply(init_weights)
 
@@ -199,12 +166,9 @@ class NonAutoregressivePart(TokenNetwork):
         sequence = self._mistaken(batch["sequence"])
         wanted = self._draw_levels(len(sequence), sequence.device)
         hidden = self.hidden(memory, valid, sequence, wanted)
-        logits = self.row_heads(hidden, wanted).float()
         truth = sequence[torch.arange(len(sequence), device=sequence.device), wanted]
         truth = truth.masked_fill(~self.vocab.is_code(truth), self.vocab.pad)
-        loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), ignore_index=self.vocab.pad)
-        hits = (logits.argmax(-1) == truth)[truth != self.vocab.pad].float().mean()
-        return loss, {"cross_entropy": float(loss.detach()), "accuracy": float(hits)}
+        return token_loss(self.row_heads(hidden, wanted).float(), truth, self.vocab.pad)
 
     def _mistaken(self, sequence: Tensor) -> Tensor:
         """In training, the sequence with mistakes of a random spread in level 0; specials and padding stay."""
@@ -226,9 +190,8 @@ class NonAutoregressivePart(TokenNetwork):
         """Drawn in training; in evaluation the rows take the levels in turn, so that validation is repeatable."""
         highest = self.config.num_codebooks - 1
         if self.training:
-            chances = self.config.level_decay ** torch.arange(highest, device=device, dtype=torch.float32)
-            return torch.multinomial(chances, batch, replacement=True) + 1
-        return torch.arange(batch, device=device) % highest + 1
+            return draw_levels(batch, highest, self.config.level_decay, device)
+        return levels_in_turn(batch, highest, device)
 
     @torch.inference_mode()
     def fill(self, wav: Tensor, lengths: Tensor, level0: Tensor, options: DecodeOptions) -> Tensor:
@@ -247,7 +210,8 @@ class NonAutoregressivePart(TokenNetwork):
         if options.level_choice == "argmax":
             return levels.argmax
         if self.config.code_width == 0:
-            raise ModelError("level_choice 'mean' needs the codec's code vectors (network.code_width); use argmax")
+            what = "level_choice 'mean' needs the codec's code vectors (network.code_width)"
+            raise ModelError("E506", what, "", "use argmax")
         return lambda logits, level: levels.nearest_to_mean(logits, self.tables.vectors(level))
 
 
@@ -262,7 +226,7 @@ class Model(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         if config.part not in PARTS:
-            raise ModelError(f"network.part is '{config.part}'; allowed: {', '.join(PARTS)}")
+            raise ModelError("E506", f"network.part is '{config.part}'", "", f"allowed: {', '.join(PARTS)}")
         self.config = config
         self.part = PARTS[config.part](config)
 
@@ -272,6 +236,8 @@ class Model(nn.Module):
 
     def collate(self, examples: list[dict]) -> dict[str, Tensor]:
         """`mixture` [L] and `sequence` [K, S] -> wav [B, L], lengths [B], sequence [B, K, S]."""
+        for example in examples:
+            require_targets(example, self.part.vocab.is_code(torch.as_tensor(example["sequence"])[0]))
         wav, lengths = pad_sequences([torch.as_tensor(e["mixture"]) for e in examples], 0.0)
         sequence, _ = pad_sequences([torch.as_tensor(e["sequence"]) for e in examples], self.part.vocab.pad)
         return {"wav": wav, "lengths": lengths, "sequence": sequence}
@@ -291,9 +257,7 @@ class Pipeline:
         self.ar = autoregressive_part
         self.nar = nonautoregressive_part
 
-    def separate(
-        self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]
-    ) -> list[Separation]:
+    def separate(self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]) -> list[Separation]:
         """Mixtures (float32 [L] at 16 kHz) -> codes per speaker; as many speakers as the decoded <sc> imply."""
         device = next(self.ar.parameters()).device
         wav, lengths = pad_sequences([torch.as_tensor(m) for m in mixtures], 0.0)
@@ -313,8 +277,10 @@ def join(models: Sequence[Model]) -> Pipeline:
     parts = {model.config.part: model.part for model in models}
     if "ar" not in parts or len(parts) != len(models):
         given = ", ".join(model.config.part for model in models)
-        raise ModelError(f"slm_ss separates with one ar and one nar experiment, got: {given}; run --stage 4 and 5")
+        what = f"slm_ss separates with one ar and one nar experiment, got: {given}"
+        raise ModelError("E508", what, "", "run --stage 4 and 5")
     sizes = {(model.config.codebook_size, model.config.num_codebooks) for model in models}
     if len(sizes) > 1:
-        raise ModelError(f"the ar and nar parts were trained on different codecs (codebook size, number): {sizes}")
+        what = f"the ar and nar parts were trained on different codecs (codebook size, number): {sorted(sizes)}"
+        raise ModelError("E508", what, "", "train both on the tokens of one codec")
     return Pipeline(parts["ar"], parts.get("nar"))

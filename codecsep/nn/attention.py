@@ -6,7 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codecsep.errors import CodecsepError
 from codecsep.nn.kv_cache import KVCache
+
+
+class AttentionError(CodecsepError):
+    """Sizes that attention cannot have."""
 
 
 class Attention(nn.Module):
@@ -15,7 +20,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0):
         super().__init__()
         if width % num_heads:
-            raise ValueError(f"width {width} is not a multiple of num_heads {num_heads}")
+            what = f"width {width} is not a multiple of num_heads {num_heads}"
+            raise AttentionError("E506", what, "", "change one of them")
         self.num_heads = num_heads
         self.dropout = dropout
         self.query = nn.Linear(width, width)

@@ -7,14 +7,21 @@ import math
 import torch
 from torch import Tensor, nn
 
+from codecsep.errors import CodecsepError
+
+
+class PositionError(CodecsepError):
+    """A kind of positions that does not exist, or a position outside a table."""
+
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
     """Sinusoidal embedding of integer positions [...] -> [..., width] (Vaswani et al. 2017, halves not interleaved).
 
-    Raises ValueError on an odd width.
+    Raises PositionError on an odd width.
     """
     if width % 2:
-        raise ValueError(f"sinusoidal positions need an even width, got {width}")
+        what = f"sinusoidal positions need an even width, got {width}"
+        raise PositionError("E506", what, "", "choose an even width")
     rates = torch.exp(torch.arange(width // 2, device=positions.device) * (-math.log(10000.0) / (width // 2 - 1)))
     angles = positions[..., None].float() * rates
     return torch.cat([angles.sin(), angles.cos()], -1)
@@ -23,7 +30,7 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
 class LearnedPositions(nn.Module):
     """A trained table of absolute positions [max_positions, width], as in Whisper's decoder.
 
-    A position outside the table raises ValueError: clamping would be silent (papers.md 2.9, item 6).
+    A position outside the table raises PositionError: clamping would be silent.
     """
 
     def __init__(self, max_positions: int, width: int):
@@ -33,10 +40,9 @@ class LearnedPositions(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         if positions.numel() and int(positions.max()) >= self.table.num_embeddings:
-            raise ValueError(
-                f"position {int(positions.max())} is outside the table of {self.table.num_embeddings}; "
-                "set network.max_positions above the longest sequence and train again (stage 4)"
-            )
+            what = f"position {int(positions.max())} is outside the table of {self.table.num_embeddings}"
+            fix = "set network.max_positions above the longest sequence and train again (stage 4)"
+            raise PositionError("E507", what, "", fix)
         return self.table(positions)
 
 

@@ -28,6 +28,8 @@ class QuantizeConfig:
 class Codebook(nn.Module):
     """One level: nearest code by Euclidean distance; the codes are EMA cluster means, not gradient-trained."""
 
+    couples_ranks = True  # `update` sums over the ranks: one of them cannot compute a batch again alone
+
     def __init__(self, config: QuantizeConfig):
         super().__init__()
         self.config = config

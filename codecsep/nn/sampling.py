@@ -16,3 +16,14 @@ def replace_share(ids: Tensor, others: Tensor, share: float, allowed: Tensor) ->
     if share == 0:
         return ids
     return torch.where((torch.rand(ids.shape, device=ids.device) < share) & allowed, others, ids)
+
+
+def draw_levels(batch: int, num_levels: int, decay: float, device: torch.device) -> Tensor:
+    """A level 1..num_levels for each row [B]; level i + 1 is drawn `decay` times as often as level i (1: uniform)."""
+    chances = decay ** torch.arange(num_levels, device=device, dtype=torch.float32)
+    return torch.multinomial(chances, batch, replacement=True) + 1
+
+
+def levels_in_turn(batch: int, num_levels: int, device: torch.device) -> Tensor:
+    """A level 1..num_levels for each row [B], one after the other, so that a validation is repeatable."""
+    return torch.arange(batch, device=device) % num_levels + 1

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from codecsep.nn.attention import init_weights
-from codecsep.nn.positions import LearnedPositions, SinusoidalPositions
-
-
-class PositionError(ValueError):
-    """A kind of positions that does not exist."""
+from codecsep.nn.positions import LearnedPositions, PositionError, SinusoidalPositions
 
 
 @dataclass
@@ -76,5 +72,5 @@ KINDS = {"absolute": AbsolutePositions, "time": TimePositions, "aligned": Aligne
 def make_positions(config: PositionConfig) -> nn.Module:
     """The positions of `config.kind`; PositionError names the kinds when there is none of that name."""
     if config.kind not in KINDS:
-        raise PositionError(f"network.positions is '{config.kind}'; allowed: {', '.join(KINDS)}")
+        raise PositionError("E506", f"network.positions is '{config.kind}'", "", f"allowed: {', '.join(KINDS)}")
     return KINDS[config.kind](config)

@@ -13,12 +13,14 @@ def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingS
     places = (paths.train, paths.train_dump), (paths.valid, paths.valid_dump)
     for (directory, _), flag in zip(places, ("--train", "--valid"), strict=True):
         if not directory:
-            raise SettingsError(f"no data directory: give {flag} data/<set> (and {flag}_dump dump/<set> for tokens)")
+            fix = f"give {flag} data/<set> (and {flag}_dump dump/<set> for tokens)"
+            raise SettingsError("E851", f"no data directory is given for {flag}", "", fix)
     train = MAKERS[data.train](model, *places[0], data, data.epoch_size, data.max_frames, data.seed)
     valid = MAKERS[data.valid](model, *places[1], data, data.valid_size, None, data.seed + 1)
     for made, (directory, _) in zip((train, valid), places, strict=True):
         if len(made) == 0:
-            raise SettingsError(f"{directory} gives no examples; look at skipped.tsv of its dump directory (stage 2)")
+            fix = "look at skipped.tsv of its dump directory (stage 2)"
+            raise SettingsError("E851", "gives no examples", directory, fix)
     return train, valid
 
 

@@ -9,8 +9,11 @@ from typing import Literal
 import torch
 from torch import nn
 
+from codecsep.errors import CodecsepError
+from codecsep.train.checkpoint import BEST, differences, first, read_weights
 
-class OptimError(ValueError):
+
+class OptimError(CodecsepError):
     """A setting of the optimiser or of initial weights that cannot be followed."""
 
 
@@ -29,9 +32,11 @@ class OptimConfig:
 
     def __post_init__(self):
         if self.lr <= 0 or self.eps <= 0 or self.weight_decay < 0 or self.clip < 0 or self.warmup_steps < 0:
-            raise OptimError("optim: lr and eps must be > 0, weight_decay, clip and warmup_steps >= 0")
+            what = "optim: lr and eps must be > 0, weight_decay, clip and warmup_steps >= 0"
+            raise OptimError("E504", what, "", "change that value")
         if not 0 <= self.min_lr_ratio <= 1 or (self.schedule == "exponential" and self.min_lr_ratio == 0):
-            raise OptimError(f"optim.min_lr_ratio {self.min_lr_ratio} must be in [0, 1], above 0 for 'exponential'")
+            what = f"optim.min_lr_ratio {self.min_lr_ratio} must be in [0, 1], above 0 for 'exponential'"
+            raise OptimError("E504", what, "", "change that value")
 
 
 @dataclass
@@ -50,7 +55,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over the parameters that are trained, in two groups: decayed (2-D and more) and not decayed."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
-        raise OptimError("no parameter is left to train; check the key 'freeze'")
+        raise OptimError("E505", "no parameter is left to train", "", "check the key 'freeze'")
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
@@ -88,31 +93,36 @@ def initialise(model: nn.Module, parts: Iterable[InitConfig]) -> list[str]:
 
 
 def _initialise_part(model: nn.Module, part: InitConfig) -> str:
-    from safetensors.torch import load_file
-
-    if not part.file:
-        raise OptimError(f"init: the entry for '{part.target}' has no file; give one there or by --init exp/<name>")
-    path = Path(part.file)
-    path = path / "best.safetensors" if path.suffix != ".safetensors" else path
-    if not path.is_file():
-        raise OptimError(f"init: {path} does not exist; train that experiment first")
-    source = {_strip(k, part.source): v for k, v in load_file(path).items() if _inside(k, part.source)}
+    path = weights_of(part)
+    source = {_strip(k, part.source): v for k, v in read_weights(path).items() if _inside(k, part.source)}
     target = {_strip(k, part.target): v for k, v in model.state_dict().items() if _inside(k, part.target)}
     if not target:
-        raise OptimError(f"init: the network has no part '{part.target}'; it has {_children(model)}")
-    differing = [f"{k} is missing there" for k in sorted(target.keys() - source.keys())]
-    differing += [f"{k} is missing here" for k in sorted(source.keys() - target.keys())]
-    differing += [
-        f"{k} is {tuple(source[k].shape)} there, {tuple(target[k].shape)} here"
-        for k in sorted(source.keys() & target.keys())
-        if source[k].shape != target[k].shape
-    ]
+        raise _no_part("init", part.target, model)
+    differing = differences(source, target)
     if differing:
-        raise OptimError(f"init: '{part.source}' of {path} does not fit '{part.target}': {_first(differing)}")
+        what = f"init: '{part.source}' of {path} does not fit '{part.target}': {first(differing)}"
+        raise OptimError("E505", what, "", "make both networks alike in that part, or leave the entry out")
     with torch.no_grad():
         for name, value in target.items():  # state_dict tensors share memory with the parameters
             value.copy_(source[name])
     return f"initialised '{part.target}' from '{part.source}' of {path}: {len(target)} tensors"
+
+
+def weights_of(part: InitConfig) -> Path:
+    """The file that an entry of `init` reads. Raises OptimError when none is named or it does not exist."""
+    if not part.file:
+        what = f"init: the entry for '{part.target}' has no file"
+        raise OptimError("E505", what, "", "give `file` there, or --init exp/<name>")
+    path = Path(part.file)
+    path = path / BEST if path.suffix != ".safetensors" else path
+    if not path.is_file():
+        raise OptimError("E505", f"init: {path} does not exist", "", "train that experiment first")
+    return path
+
+
+def _no_part(key: str, part: str, model: nn.Module) -> OptimError:
+    children = ", ".join(name for name, _ in model.named_children())
+    return OptimError("E505", f"{key}: the network has no part '{part}'; it has {children}", "", "name one of them")
 
 
 def _inside(name: str, part: str) -> bool:
@@ -123,21 +133,12 @@ def _strip(name: str, part: str) -> str:
     return name[len(part) :].lstrip(".") if part else name
 
 
-def _children(model: nn.Module) -> str:
-    return ", ".join(name for name, _ in model.named_children())
-
-
-def _first(lines: list[str], count: int = 3) -> str:
-    more = f" and {len(lines) - count} more" if len(lines) > count else ""
-    return "; ".join(lines[:count]) + more
-
-
 def freeze(model: nn.Module, parts: Iterable[str]) -> None:
     """Exclude parts from training. Raises OptimError when a part matches no parameter."""
     for part in parts:
         inside = [p for name, p in model.named_parameters() if _inside(name, part)]
         if not inside:
-            raise OptimError(f"freeze: the network has no part '{part}'; it has {_children(model)}")
+            raise _no_part("freeze", part, model)
         for parameter in inside:
             parameter.requires_grad_(False)
 

@@ -41,6 +41,9 @@ class State:
     """Counters of a training. `position`: steps done in this epoch. `best`: [{"step", "value"}], best first.
 
     `window`: what happened since the last validation. `stale`: validations since the last new best.
+    `skipped...`: steps left out, in all, in a row, in this epoch, since the last validation. `too_large_in_epoch`:
+    batches that did not fit into memory. `missing_in_epoch`: utterances that could not be read; `unreadable`: all of
+    them, with code and reason.
     """
 
     step: int = 0
@@ -49,9 +52,18 @@ class State:
     stale: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
+    skipped_in_epoch: int = 0
+    skipped_in_window: int = 0
+    too_large_in_epoch: int = 0
+    missing_in_epoch: int = 0
+    unreadable: dict[str, list[str]] = field(default_factory=dict)
     best: list[dict[str, float]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     window: Meter = field(default_factory=Meter)
+
+    def next_epoch(self) -> None:
+        self.epoch, self.position = self.epoch + 1, 0
+        self.skipped_in_epoch = self.too_large_in_epoch = self.missing_in_epoch = 0
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "State":

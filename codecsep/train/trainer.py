@@ -7,8 +7,8 @@ that was stopped goes on with the very numbers of one that was not.
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from codecsep.data import buckets
-from codecsep.train import checkpoint, distributed, optim
+from codecsep.faults import faultpoint
+from codecsep.train import distributed, flags, gradient, optim, validation
 from codecsep.train.batches import TrainingSet, choose_device, load_batches, set_epoch, to_device
-from codecsep.train.checkpoint import CheckpointError, Checkpoints
 from codecsep.train.distributed import World
 from codecsep.train.ema import MovingAverage
+from codecsep.train.flags import Vote
+from codecsep.train.gradient import Buffers, Gradient
+from codecsep.train.guard import Guard
+from codecsep.train.keeper import Keeper, Parts
 from codecsep.train.report import Clock, Report, parts_text
 from codecsep.train.settings import TrainConfig
-from codecsep.train.state import Meter, State, random_state, seed_everything, seeded, set_random_state
+from codecsep.train.state import Meter, State, seed_everything
 from codecsep.train.stop import StopFlag
+from codecsep.train.validation import Validation
 
-MAX_FAILED_SAVES = 3
-
-
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the last good checkpoint is kept."""
+Examples = list[dict[str, Any]]
 
 
 class Trainer:
@@ -47,114 +48,177 @@ class Trainer:
     ):
         self.settings, self.loop, self.world, self.stop = settings, settings.train, world, stop or StopFlag()
         self.train_set, self.valid_set = sets
-        self.exp_dir = Path(exp_dir)
-        self.report = Report(self.exp_dir, world.is_main, self.loop.tensorboard)
-        self.checkpoints = Checkpoints(self.exp_dir / "checkpoints", self.report.say)
+        self.report = Report(exp_dir, world.is_main, self.loop.tensorboard)
+        self.keeper = Keeper(exp_dir, settings, world, self.report)
+        self.guard = Guard(exp_dir, settings, self.report)
+        self.validation = Validation(self.valid_set, settings, world, self.report)
         self.device = choose_device(self.loop.device, world.local_rank)
         self.model = model.to(self.device)
         distributed.broadcast_model(self.model)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = optim.make_optimizer(self.model, settings.optim)
         self.amp = distributed.mixed_precision(self.loop.amp, self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "fp16")
-        self.ema = MovingAverage(self.model, self.loop.ema_decay) if self.loop.ema_decay else None
-        self.state, self.recent, self.clock, self.failed_saves = State(), Meter(), Clock(), 0
+        self.parts = self._make_parts()
+        self.recent, self.clock, self.is_stopping, self.steps_in_epoch = Meter(), Clock(), False, 0
+
+    def _make_parts(self) -> Parts:
+        optimizer = optim.make_optimizer(self.model, self.settings.optim)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "fp16")
+        ema = MovingAverage(self.model, self.loop.ema_decay) if self.loop.ema_decay else None
+        return Parts(self.model, optimizer, scaler, ema, State())
+
+    @property
+    def state(self) -> State:
+        return self.parts.state
 
     # -- the loop
 
     def run(self) -> bool:
         """Train to max_steps (True), or until asked to stop (False: saved, the same call goes on)."""
         seed_everything(self.loop.seed + self.world.rank)
-        self._resume()
+        self.keeper.resume(self.parts)
         self._say_hello()
-        while self.state.step < self.loop.max_steps and not self._is_out_of_patience():
-            for batches, examples in self._steps_of_epoch():
-                self._step(batches, examples)
-                if self._after_step():
-                    self.report.close()
-                    return False
-                if self.state.step >= self.loop.max_steps or self._is_out_of_patience():
-                    break
-            else:
-                self.state.epoch, self.state.position = self.state.epoch + 1, 0
-        self._finish()
+        is_finished = self._epochs()
+        if is_finished:
+            self.keeper.finish(self.parts)
+        self.report.close()
+        return is_finished
+
+    def _epochs(self) -> bool:
+        """False when asked to stop before the end."""
+        while not self._is_at_end():
+            with closing(self._steps_of_epoch()) as steps:
+                for batches, examples in steps:
+                    self._step(batches, examples)
+                    self._after_step()
+                    if self._is_at_end():
+                        return True
+                    if self.is_stopping:
+                        return False
+            self.state.next_epoch()
+            faultpoint("train.epoch_end")
         return True
 
-    def _steps_of_epoch(self) -> Iterator[tuple[list[list[dict]], int]]:
-        """From the position in the epoch on: (this rank's batches of one step, examples of all ranks)."""
+    def _is_at_end(self) -> bool:
+        is_out_of_patience = self.loop.patience > 0 and self.state.stale >= self.loop.patience
+        return self.state.step >= self.loop.max_steps or is_out_of_patience
+
+    def _steps_of_epoch(self) -> Iterator[tuple[list[Examples] | None, int]]:
+        """From the position in the epoch on: (this rank's batches of one step, examples of all ranks).
+
+        The batches are None where they end before the plan does; the ranks then tell each other.
+        """
         optim.train_mode(self.model, self.settings.freeze)
         set_epoch(self.train_set, self.state.epoch)
-        lengths = self.train_set.lengths
-        data, ranks, accum = self.settings.data, self.world.size, self.loop.accum
-        steps = buckets.plan(lengths, self.settings.batch, data.seed, self.state.epoch, ranks, accum)
-        steps = steps[self.state.position :]
-        mine = [batch for step in steps for batch in step[self.world.rank]]
-        batches = load_batches(self.train_set, mine, data.num_workers)
-        for step in steps:
-            indices = [index for rank in step for batch in rank for index in batch]
-            self.clock.add(sum(lengths[index] for index in indices))
-            yield [next(batches) for _ in step[self.world.rank]], len(indices)
+        lengths, data, rank = self.train_set.lengths, self.settings.data, self.world.rank
+        ranks, accum = self.world.size, self.loop.accum
+        plan = buckets.plan(lengths, self.settings.batch, data.seed, self.state.epoch, ranks, accum)
+        self.steps_in_epoch, first = len(plan), self.state.position
+        with closing(load_batches(self.train_set, plan.share(rank, first), data)) as loaded:
+            for step in plan.steps(first):
+                indices = [index for share in step for batch in share for index in batch]
+                self.clock.add(sum(lengths[index] for index in indices))
+                batches = [next(loaded, None) for _ in step[rank]]
+                is_short = faultpoint("train.batches") or None in batches
+                yield None if is_short else batches, len(indices)
 
-    def _step(self, batches: list[list[dict]], examples: int) -> None:
-        """One optimiser step over this rank's batches; `examples` counts those of all ranks."""
-        self.optimizer.zero_grad(set_to_none=True)
-        seen = Meter()
-        for batch in batches:
-            loss, parts = self._loss(batch)
-            self.scaler.scale(loss * (len(batch) / examples)).backward()
-            seen.add(parts, len(batch))
-        norm = self._update()
-        if math.isfinite(norm):
-            self.state.window = Meter.union([self.state.window, seen])
-            self.recent = Meter.union([self.recent, seen])
-            self.recent.add({"grad_norm": norm}, 1.0)
-            self.state.skipped_in_row = 0
+    def _step(self, batches: list[list[Any]] | None, examples: int) -> None:
+        """One optimiser step over this rank's batches; `examples` counts those of all ranks, as planned."""
+        state = self.state
+        distributed.at(f"step {state.step + 1}")
+        faultpoint("train.step")
+        distributed.broadcast_buffers(self.model)
+        buffers = Buffers(self.model)
+        good = [self.guard.readable(batch, state) for batch in batches or []]
+        backward = partial(self._backward, examples)
+        result = gradient.compute(self.model, buffers, good, self._loss, backward)
+        missing = sum(map(len, batches or [])) - sum(map(len, good))
+        votes, used = flags.exchange(self._vote(result, batches is None, missing), self.trained, self.world)
+        self.is_stopping = any(vote.is_stopping for vote in votes)
+        self.guard.count_missing(votes, state, len(self.train_set))
+        self.guard.count_memory(votes, state)
+        reason, norm = self.guard.reason(votes), math.nan
+        if not reason:
+            left_out = sum(vote.missing for vote in votes)
+            norm = self._update(used, examples / (examples - left_out))
+            reason = "" if math.isfinite(norm) else "the gradient is not finite"
+        state.step += 1
+        state.position += 1
+        self.report.loss(state.step, state.epoch, flags.mean_loss(votes), self._lr())
+        if not reason:
+            self._count(result, norm)
+            return
+        buffers.put_back()
+        if self._is_scale_too_large(votes):
+            self.guard.count_overflow(state, self.parts.scaler.get_scale())
         else:
-            self._count_skip([example["id"] for batch in batches for example in batch], seen.means())
+            ids = [example["id"] for batch in good for example in batch]
+            self.guard.skip(reason, ids, result.parts, state, self.steps_in_epoch)
 
-    def _loss(self, examples: list[dict]) -> tuple[Tensor, dict[str, float]]:
+    def _vote(self, result: Gradient, has_no_batch: bool, missing: int) -> Vote:
+        return Vote(
+            step=self.state.step + 1,
+            is_stopping=self.stop.received is not None,
+            has_no_batch=has_no_batch,
+            is_nonfinite=any(not math.isfinite(parts["loss"]) for parts in result.parts),
+            too_large=result.too_large,
+            is_given_up=result.is_given_up,
+            missing=missing,
+            loss=result.seen.sums.get("loss", 0.0),
+            weight=result.seen.weights.get("loss", 0.0),
+        )
+
+    def _loss(self, examples: Examples) -> tuple[Tensor, dict[str, float]]:
         batch = to_device(self.model.collate(examples), self.device)
         with self._autocast():
             loss, parts = self.model.loss(batch)
+        if self.model.training and faultpoint("train.loss"):
+            loss = loss * math.nan
         return loss, {"loss": float(loss.detach())} | {k: float(v) for k, v in parts.items()}
 
     def _autocast(self) -> AbstractContextManager:
         dtype = torch.float16 if self.amp == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.amp != "no")
 
-    def _update(self) -> float:
-        """Sum the gradients of all ranks, clip, step. Returns their norm; when it is not finite nothing is changed."""
-        distributed.sum_gradients(self.trained)
-        self.scaler.unscale_(self.optimizer)  # after the sum: all ranks see the same overflow
-        limit = self.settings.optim.clip or math.inf
-        norm = float(nn.utils.clip_grad_norm_(self.trained, limit))
+    def _backward(self, examples: int, loss: Tensor, size: int) -> None:
+        self.parts.scaler.scale(loss * (size / examples)).backward()
+
+    def _update(self, used: list[bool], factor: float) -> float:
+        """Sum the gradients of all ranks, scale, clip, step. Returns their norm; when it is not finite nothing is
+        changed but the loss scale of fp16."""
+        parts = self.parts
+        if faultpoint("train.gradient"):
+            self.trained[0].grad.fill_(math.inf)
+        distributed.sum_gradients(self.trained, used)
+        parts.scaler.unscale_(parts.optimizer)  # after the sum: all ranks see the same overflow
+        if factor != 1.0:
+            torch._foreach_mul_([p.grad for p in self.trained if p.grad is not None], factor)
+        norm = float(nn.utils.clip_grad_norm_(self.trained, self.settings.optim.clip or math.inf))
         if math.isfinite(norm):
             lr = optim.learning_rate(self.state.step, self.loop.max_steps, self.settings.optim)
-            optim.set_learning_rate(self.optimizer, lr)
-            self.scaler.step(self.optimizer)
-            if self.ema is not None:
-                self.ema.update(self.model)
-        self.scaler.update()
-        self.state.step += 1
-        self.state.position += 1
+            optim.set_learning_rate(parts.optimizer, lr)
+            parts.scaler.step(parts.optimizer)
+            if parts.ema is not None:
+                parts.ema.update(self.model)
+        parts.scaler.update()
         return norm
 
-    def _count_skip(self, ids: list[str], parts: dict[str, float]) -> None:
-        """A step with NaN or Inf gradients was left out on all ranks: name the batch, stop when it goes on."""
-        self.state.skipped += 1
-        self.state.skipped_in_row += 1
-        shown = ", ".join(ids[:8])
-        self.report.say(f"step {self.state.step}: gradient not finite, skipped ({parts_text(parts)}; {shown})")
-        if self.state.skipped_in_row >= self.loop.nonfinite_patience:
-            raise TrainingError(
-                f"{self.state.skipped_in_row} steps in a row had no finite gradient (last batch: {shown}); "
-                "lower optim.lr, or look at these examples; the last good checkpoint is kept"
-            )
+    def _is_scale_too_large(self, votes: list[Vote]) -> bool:
+        """Did only the gradient overflow, as it does now and then in fp16? `GradScaler` has lowered its scale."""
+        return self.amp == "fp16" and not self.guard.reason(votes) and self.parts.scaler.get_scale() >= 1
+
+    def _count(self, result: Gradient, norm: float) -> None:
+        self.state.window = Meter.union([self.state.window, result.seen])
+        self.recent = Meter.union([self.recent, result.seen])
+        self.recent.add({"grad_norm": norm}, 1.0)
+        self.state.skipped_in_row = 0
+
+    def _lr(self) -> float:
+        return self.parts.optimizer.param_groups[0]["lr"]
 
     # -- what happens between steps
 
-    def _after_step(self) -> bool:
-        """Log, validate, save. True when the training was asked to stop."""
+    def _after_step(self) -> None:
+        """Log, validate, save."""
         state, loop = self.state, self.loop
         at_end = state.step >= loop.max_steps
         if state.step % loop.log_interval == 0 or at_end:
@@ -162,129 +226,40 @@ class Trainer:
         is_due = state.step % loop.valid_interval == 0 or at_end
         if is_due:
             self._validate()
-        is_stopped = distributed.any_rank(self.stop.received is not None, self.device)
-        if is_due or is_stopped:
-            self._save()
-        if is_stopped and not at_end:
+        if is_due or self.is_stopping or (loop.save_interval and state.step % loop.save_interval == 0):
+            self.keeper.save(self.parts)
+        if self.is_stopping and not self._is_at_end():
             self.report.say(f"stopped by {self.stop.received or 'another rank'} at step {state.step}; state saved")
-        return is_stopped and not at_end
 
     def _log(self) -> None:
         means = Meter.union(distributed.gather(self.recent)).means()
         self.recent = Meter()
-        state, lr = self.state, self.optimizer.param_groups[0]["lr"]
-        skipped = f", {state.skipped} skipped" if state.skipped else ""
-        speed = self.clock.text(self.loop.max_steps - state.step)
-        where = f"step {state.step}/{self.loop.max_steps} epoch {state.epoch}"
-        self.report.say(f"{where}: {parts_text(means)} lr {lr:.3g}{skipped}, {speed}")
-        self.report.scalars("train", means | {"lr": lr}, state.step)
+        skipped = f", {self.state.skipped} skipped" if self.state.skipped else ""
+        speed = self.clock.text(self.loop.max_steps - self.state.step)
+        where = f"step {self.state.step}/{self.loop.max_steps} epoch {self.state.epoch}"
+        self.report.say(f"{where}: {parts_text(means)} lr {self._lr():.3g}{skipped}, {speed}")
+        self.report.scalars("train", means | {"lr": self._lr()}, self.state.step)
 
     def _validate(self) -> None:
         """Mean of the named parts over the valid set; a row of the history; the best list."""
+        state = self.state
         distributed.broadcast_buffers(self.model)
-        train = Meter.union(distributed.gather(self.state.window)).means()
-        self.state.window = Meter()
+        train = Meter.union(distributed.gather(state.window)).means()
+        state.window = Meter()
         valid = Meter.union(distributed.gather(self._validation_meter())).means()
-        if self.loop.criterion not in valid:
-            raise TrainingError(f"train.criterion '{self.loop.criterion}' is none of the parts {sorted(valid)}")
-        row = {"step": self.state.step, "epoch": self.state.epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+        value = validation.criterion(self.loop.criterion, valid)
+        row = {"step": state.step, "epoch": state.epoch, "lr": self._lr(), "skipped": state.skipped_in_window}
         row |= {f"train_{k}": v for k, v in train.items()} | {f"valid_{k}": v for k, v in valid.items()}
-        self.state.history.append(row)
-        self._rank_best(valid[self.loop.criterion])
-        self.report.say(f"validation at step {self.state.step}: {parts_text(valid)}")
-        self.report.scalars("valid", valid, self.state.step)
+        state.history.append(row)
+        state.skipped_in_window = 0
+        validation.rank_best(state, value, self.loop.keep_best)
+        self.report.say(f"validation at step {state.step}: {parts_text(valid)}")
+        self.report.scalars("valid", valid, state.step)
 
-    @torch.no_grad()
     def _validation_meter(self) -> Meter:
-        """This rank's share of the valid set, always with the same random numbers."""
-        lengths, config = self.valid_set.lengths, self.settings.batch
-        budget = buckets.BatchConfig(max(config.max_frames, max(lengths)), config.max_examples)
-        mine = buckets.pack(lengths, budget)[self.world.rank :: self.world.size]
-        meter, swap = Meter(), self.ema.in_place_of(self.model) if self.ema is not None else nullcontext()
-        self.model.eval()
-        with swap, seeded(self.loop.seed):
-            for batch in load_batches(self.valid_set, mine, self.settings.data.num_workers):
-                meter.add(self._loss(batch)[1], len(batch))
+        meter = self.validation.meter(self.model, self.parts.ema, lambda examples: self._loss(examples)[1])
         optim.train_mode(self.model, self.settings.freeze)
         return meter
-
-    def _rank_best(self, value: float) -> None:
-        value = value if math.isfinite(value) else math.inf
-        entries = [*self.state.best, {"step": self.state.step, "value": value}]
-        self.state.best = sorted(entries, key=lambda entry: (entry["value"], entry["step"]))[: self.loop.keep_best]
-        self.state.stale = 0 if self.state.best[0]["step"] == self.state.step else self.state.stale + 1
-
-    def _is_out_of_patience(self) -> bool:
-        return self.loop.patience > 0 and self.state.stale >= self.loop.patience
-
-    # -- checkpoints
-
-    def _save(self) -> None:
-        """Checkpoint on rank 0; the random generators of all ranks go into it."""
-        generators = distributed.gather(random_state())
-        self.state.window = Meter.union(distributed.gather(self.state.window))
-        if self.world.is_main:
-            self._try_to_write(generators)
-        else:
-            self.state.window = Meter()
-        distributed.barrier()
-
-    def _try_to_write(self, generators: list[dict[str, Any]]) -> None:
-        """A full disk does not end a training at once: the earlier checkpoints are kept, the third failure is final."""
-        try:
-            self._write(generators)
-            self.failed_saves = 0
-        except CheckpointError as error:
-            self.failed_saves += 1
-            if self.failed_saves >= MAX_FAILED_SAVES:
-                raise
-            self.report.say(f"warning: {error}; training goes on")
-
-    def _write(self, generators: list[dict[str, Any]]) -> None:
-        tensors = {checkpoint.MODEL: self.model.state_dict()}
-        if self.ema is not None:
-            tensors[checkpoint.EMA] = self.ema.weights
-        optimizer = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        state = asdict(self.state) | {"random": generators, "threads": torch.get_num_threads()}
-        self.checkpoints.save(self.state.step, tensors, optimizer, state)
-        self.report.history(self.state.history)
-        best = [entry["step"] for entry in self.state.best]
-        if best and best[0] == self.state.step:
-            checkpoint.write_best(self.exp_dir, tensors.get(checkpoint.EMA, tensors[checkpoint.MODEL]))
-        self.checkpoints.prune(best)
-
-    def _resume(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one."""
-        folder = distributed.share(self.checkpoints.latest() if self.world.is_main else None)
-        if folder is None:
-            return
-        checkpoint.load_weights(self.model, folder / checkpoint.MODEL)
-        if self.ema is not None:
-            self.ema.load(checkpoint.load_file(folder / checkpoint.EMA))
-        optimizer = checkpoint.read_optimizer(folder)
-        self.optimizer.load_state_dict(optimizer["optimizer"])
-        self.scaler.load_state_dict(optimizer["scaler"])
-        values = checkpoint.read_state(folder)
-        generators, threads = values.pop("random"), values.pop("threads", None)
-        if len(generators) != self.world.size:
-            raise TrainingError(f"{folder} was written by {len(generators)} processes; resume with as many")
-        self.state = State.from_json(values)
-        if not self.world.is_main:
-            self.state.window = Meter()
-        set_random_state(generators[self.world.rank])
-        exact = "" if threads == torch.get_num_threads() else f" (written with {threads} threads: last bits may differ)"
-        self.report.say(f"going on from {folder}{exact}")
-
-    def _finish(self) -> None:
-        """Average the best checkpoints into best.safetensors."""
-        if self.world.is_main:
-            folders = [self.checkpoints.folder(entry["step"]) for entry in self.state.best[: self.loop.average]]
-            whole = list(self.checkpoints.whole(folders))
-            checkpoint.write_best(self.exp_dir, checkpoint.average(whole))
-            steps = ", ".join(folder.name for folder in whole)
-            self.report.say(f"done at step {self.state.step}: best.safetensors is the mean of {steps}")
-        self.report.close()
-        distributed.barrier()
 
     def _say_hello(self) -> None:
         size, trained = (sum(p.numel() for p in ps) for ps in (self.model.parameters(), self.trained))

@@ -10,6 +10,7 @@ from codecsep.decode.options import DecodeOptions
 from codecsep.models import slm_ss
 from codecsep.models.base import ModelError
 from codecsep.nn.sequence_positions import PositionError
+from codecsep.nn.sequence_step import SequenceStep
 from codecsep.nn.transformer import TransformerConfig, count_parameters
 from codecsep.tokens import sot
 
@@ -110,7 +111,7 @@ def test_cached_steps_equal_teacher_forcing(positions):
     memory, valid = model.part.encoder(batch["wav"], batch["lengths"])
     level0 = batch["sequence"][:, 0]
     full = model.part.logits(memory, valid, level0)
-    step = slm_ss.AutoregressiveStep(model.part, memory, valid)
+    step = SequenceStep(model.part, memory, valid)
     for i in range(level0.shape[1]):
         torch.testing.assert_close(step(level0[:, i]), full[:, i], atol=1e-5, rtol=1e-4)
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from codecsep.nn.attention import Attention
+from codecsep.nn.attention import Attention, AttentionError
 from codecsep.nn.kv_cache import KVCache
-from codecsep.nn.positions import LearnedPositions, sinusoids
+from codecsep.nn.positions import LearnedPositions, PositionError, sinusoids
 from codecsep.nn.transformer import Decoder, DecoderBlock, Encoder, TransformerConfig, count_parameters
 
 SMALL = TransformerConfig(num_layers=2, width=16, num_heads=4, ffn_width=32)
@@ -42,7 +42,7 @@ def test_attention_reads_as_the_formula_says():
 
 
 def test_width_that_heads_do_not_divide_is_refused():
-    with pytest.raises(ValueError, match="width 10 is not a multiple of num_heads 4"):
+    with pytest.raises(AttentionError, match="width 10 is not a multiple of num_heads 4"):
         Attention(10, 4)
 
 
@@ -116,11 +116,11 @@ def test_encoder_reports_every_state_and_ignores_padding():
 def test_positions_outside_the_table_are_refused():
     table = LearnedPositions(4, 8)
     assert table(torch.tensor([0, 3])).shape == (2, 8)
-    with pytest.raises(ValueError, match="position 4 is outside the table of 4"):
+    with pytest.raises(PositionError, match="position 4 is outside the table of 4"):
         table(torch.tensor([4]))
 
 
 def test_sinusoids_of_zero_and_odd_width():
     assert sinusoids(torch.tensor([0]), 4)[0].tolist() == [0.0, 0.0, 1.0, 1.0]
-    with pytest.raises(ValueError, match="even width"):
+    with pytest.raises(PositionError, match="even width"):
         sinusoids(torch.tensor([0]), 3)

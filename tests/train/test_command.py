@@ -1,7 +1,10 @@
 """`bin/train` as it is run: in a process of its own, with signals, kills, and two processes."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,10 +14,10 @@ import train_toys
 import yaml
 from safetensors.torch import load_file
 
-from codecsep import config
 from codecsep.bin import train as command
 from codecsep.data import audio
 from codecsep.data.datadir import write_table
+from codecsep.data.lock import locked
 from codecsep.train import checkpoint, distributed
 
 PATIENCE = 120  # seconds until a process counts as hung, on a machine that is busy with other things
@@ -76,7 +79,7 @@ def test_train_then_already_trained_then_decode(place, capsys):
     assert {"best.safetensors", "config.yaml", "history.tsv", "train.log"} <= {p.name for p in Path("exp/a").iterdir()}
     capsys.readouterr()
     assert command.main(arguments("exp/a")) == 0
-    assert capsys.readouterr().err == "codecsep-train: exp/a is already trained (12 steps)\n"
+    assert capsys.readouterr().err == "codecsep-train: exp/a is up to date\n"
     module, model = checkpoint.load_network(Path("exp/a"))
     assert isinstance(model, module.Model) and not model.training
     stored = load_file("exp/a/best.safetensors")
@@ -101,8 +104,9 @@ def test_changed_settings_are_refused_with_the_keys(place, capsys):
         (["--model", "nothing"], "unknown model 'nothing'"),
         (["--train", "data/none"], "run --stage 0"),
         (["--train.average", "9"], "train.average 9 is over train.keep_best 3"),
-        (["--freeze", "[enc]"], "freeze: the network has no part 'enc'; it has encoder, decoder"),
-        (["--init", "exp/x"], "--init needs the key `init`"),
+        (["--freeze", "[enc]"], "E505 freeze: the network has no part 'enc'; it has encoder, decoder"),
+        (["--init", "exp/x"], "E852 --init needs the key `init`"),
+        (["--train.keep_last", "1"], "train.keep_last is 1, it must be at least 2"),
         (["--init", "[{}]", "--data.train", "nowhere"], "data.train"),
         (["--batch.max_frames", "2"], "has 5 frames, over batch.max_frames = 2"),
     ],
@@ -125,18 +129,71 @@ def test_initialised_from_another_experiment(place, capsys):
 
 
 def test_a_second_training_in_the_same_directory_is_refused(place, capsys):
-    settings = config.load_model_config(train_toys.TrainConfig, Path("c.yaml"))
-    lock = command.open_experiment(Path("exp/a"), settings)
-    Path("exp/a/config.yaml").unlink()
-    assert command.main(arguments("exp/a")) == 2
-    assert f"exp/a is in use by process {os.getpid()}" in capsys.readouterr().err
-    lock.close()
+    with locked(Path("exp/a")):
+        assert command.main(arguments("exp/a")) == 2
+        said = capsys.readouterr().err
+        assert re.search(rf"E630 exp/a: is being written by process {os.getpid()} on \S+ since \d{{4}}-", said)
     assert command.main(arguments("exp/a")) == 0
 
 
 def test_load_network_says_what_is_missing(place):
-    with pytest.raises(checkpoint.CheckpointError, match="train it first"):
+    with pytest.raises(checkpoint.WeightsError, match="^E441 exp/none/best.safetensors: no such file .fix: train it"):
         checkpoint.load_network(Path("exp/none"))
+
+
+def test_a_damaged_result_is_noticed_and_made_again_from_the_checkpoints(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    best = Path("exp/a/best.safetensors")
+    whole = best.read_bytes()
+    best.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    capsys.readouterr()
+    assert command.main(arguments("exp/a")) == 0
+    assert "best.safetensors is damaged or was changed" in capsys.readouterr().err
+    assert best.read_bytes() == whole
+    assert command.main(arguments("exp/a")) == 0
+    assert capsys.readouterr().err == "codecsep-train: exp/a is up to date\n"
+
+
+def test_data_that_changed_since_are_refused_and_named(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    result = Path("exp/a/best.safetensors").read_bytes()
+    write_table(place / "data" / "s" / "wav.scp", {key: f"{key}.wav" for key in "ab"})
+    capsys.readouterr()
+    assert command.main(arguments("exp/a")) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"E422 exp/a: the data have changed since it began: data/s/wav.scp: \w+.* -> \w+", said)
+    assert Path("exp/a/best.safetensors").read_bytes() == result
+    assert command.main(arguments("exp/b")) == 0
+
+
+def test_initial_weights_that_changed_since_are_refused(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    Path("c.yaml").write_text(yaml.safe_dump(SETTINGS | {"init": [{"source": "encoder", "target": "encoder"}]}))
+    assert command.main(arguments("exp/b", "--init", "exp/a")) == 0
+    best = Path("exp/a/best.safetensors")
+    best.write_bytes(best.read_bytes()[:-1] + b"\0")
+    capsys.readouterr()
+    assert command.main(arguments("exp/b", "--init", "exp/a")) == 2
+    assert "E422 exp/b: the data have changed since it began: exp/a/best.safetensors: " in capsys.readouterr().err
+
+
+def test_up_to_date_is_said_without_importing_torch(place):
+    """What a finished stage costs when a recipe is run again."""
+    assert command.main(arguments("exp/a")) == 0
+    code = (
+        "import sys; from codecsep.bin import train; status = train.main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules, 'torch was imported'; sys.exit(status)"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(command.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code, *arguments("exp/a")], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "codecsep-train: exp/a is up to date\n")
+
+
+def test_what_changes_nothing_leaves_a_result_up_to_date(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    capsys.readouterr()
+    assert command.main(arguments("exp/a", "--data.num_workers", "1", "--train.log_interval", "7")) == 0
+    assert capsys.readouterr().err == "codecsep-train: exp/a is up to date\n"
 
 
 def test_signals_save_and_the_same_command_ends_with_the_same_result(place, start):
@@ -150,7 +207,7 @@ def test_signals_save_and_the_same_command_ends_with_the_same_result(place, star
     assert Path("exp/a/train.log").read_text().count("state saved") == 2
     assert command.main(arguments("exp/a", *more)) == 0
     assert command.main(arguments("exp/whole", *more)) == 0
-    for name in ("best.safetensors", "history.tsv"):
+    for name in ("best.safetensors", "history.tsv", "losses.tsv"):
         assert Path("exp/a", name).read_bytes() == Path("exp/whole", name).read_bytes()
 
 

@@ -69,9 +69,9 @@ def test_initialise_refuses_what_does_not_fit(tmp_path):
         optim.initialise(network(), [InitConfig(str(tmp_path), "encoder", "encoder")])
     with pytest.raises(OptimError, match="no part 'encodr'; it has encoder, head"):
         optim.initialise(network(), [InitConfig(str(tmp_path), "encoder", "encodr")])
-    with pytest.raises(OptimError, match="does not exist; train that experiment first"):
+    with pytest.raises(OptimError, match="does not exist .fix: train that experiment first"):
         optim.initialise(network(), [InitConfig(str(tmp_path / "none"), "encoder", "encoder")])
-    with pytest.raises(OptimError, match="has no file"):
+    with pytest.raises(OptimError, match="has no file \\(fix: give `file`"):
         optim.initialise(network(), [InitConfig("", "encoder", "encoder")])
 
 

@@ -7,7 +7,7 @@ import torch
 from train_toys import Config, Numbers, settings, trainer, weights
 
 from codecsep.train.stop import StopFlag
-from codecsep.train.trainer import TrainingError
+from codecsep.train.unchanged import ResumeError
 
 torch.set_num_threads(1)
 NOISY = Config(noise=0.3)  # draws from the generators of python, numpy and torch at each step
@@ -35,7 +35,7 @@ def recorded(run) -> dict[int, tuple[str, str]]:
         step(batches, examples)
         means = run.recent.means()
         run.recent = before[1]
-        seen[run.state.step] = (float(means["loss"]).hex(), run.optimizer.param_groups[0]["lr"].hex())
+        seen[run.state.step] = (float(means["loss"]).hex(), run.parts.optimizer.param_groups[0]["lr"].hex())
 
     run._step = wrapped
     run.finished = run.run()
@@ -65,14 +65,14 @@ def test_every_loss_and_the_weights_are_those_of_an_uninterrupted_run(tmp_path, 
 @pytest.mark.parametrize("left_out", ["python", "numpy", "torch", "optimizer", "position"])
 def test_each_part_of_the_state_is_needed(tmp_path, monkeypatch, left_out):
     """The test above would notice: with one part left out of the resume, the losses differ."""
-    from codecsep.train import checkpoint
+    from codecsep.train import store
 
     chosen = settings(NOISY, max_steps=12)
     expected = recorded(trainer(tmp_path / "whole", chosen))
     assert recorded(trainer(tmp_path / "pieces", chosen, stop=StopAfter(4)))
     run = trainer(tmp_path / "pieces", chosen)
     fresh_random, fresh_optimizer = _states(run)
-    read_state, read_optimizer = checkpoint.read_state, checkpoint.read_optimizer
+    read_state, read_optimizer = store.read_state, store.read_optimizer
 
     def state(folder):
         values = read_state(folder)
@@ -85,8 +85,8 @@ def test_each_part_of_the_state_is_needed(tmp_path, monkeypatch, left_out):
     def optimizer(folder):
         return fresh_optimizer if left_out == "optimizer" else read_optimizer(folder)
 
-    monkeypatch.setattr(checkpoint, "read_state", state)
-    monkeypatch.setattr(checkpoint, "read_optimizer", optimizer)
+    monkeypatch.setattr(store, "read_state", state)
+    monkeypatch.setattr(store, "read_optimizer", optimizer)
     seen = recorded(run)
     assert seen != {step: expected[step] for step in seen}
 
@@ -95,7 +95,7 @@ def _states(run):
     from codecsep.train.state import random_state, seeded
 
     with seeded(12345):
-        return random_state(), {"optimizer": run.optimizer.state_dict(), "scaler": {}}
+        return random_state(), {"optimizer": run.parts.optimizer.state_dict(), "scaler": {}}
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path):
@@ -122,7 +122,10 @@ def test_from_a_damaged_newest_checkpoint_it_goes_on_from_the_one_before(tmp_pat
     seen = recorded(run)
     assert min(seen) == 6 and seen == {step: expected[step] for step in seen}
     assert weights(run) == weights(whole)
-    assert "step-000008 is passed over" in (tmp_path / "pieces" / "train.log").read_text()
+    said = (tmp_path / "pieces" / "train.log").read_text()
+    assert (
+        "warning: E401" in said and "step-000008: " in said and "passed over for step-000005: 3 steps are lost" in said
+    )
 
 
 def test_a_finished_training_goes_on_when_more_steps_are_asked_for(tmp_path):
@@ -153,7 +156,7 @@ def test_another_number_of_processes_is_refused(tmp_path):
     chosen = settings(max_steps=10)
     assert not recorded(trainer(tmp_path, chosen, stop=StopAfter(2))) == {}
     run = trainer(tmp_path, chosen, world=World(0, 2))
-    with pytest.raises(TrainingError, match="written by 1 processes; resume with as many"):
+    with pytest.raises(ResumeError, match="^E421 .*step-000002: was written by 1 processes, now 2"):
         run.run()
 
 

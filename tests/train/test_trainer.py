@@ -9,10 +9,12 @@ from safetensors.torch import load_file
 from train_toys import Config, Model, Numbers, settings, trainer, weights
 
 from codecsep.data.buckets import BatchConfig
-from codecsep.data.crops import CropError
-from codecsep.train import checkpoint, optim
+from codecsep.errors import CodecsepError
+from codecsep.train import optim, store, validation
+from codecsep.train.batches import ExampleError, Failure
+from codecsep.train.guard import TrainingError
 from codecsep.train.optim import InitConfig
-from codecsep.train.trainer import Trainer, TrainingError
+from codecsep.train.trainer import Trainer
 
 torch.set_num_threads(1)
 
@@ -71,16 +73,17 @@ def test_a_step_without_finite_gradient_is_skipped_and_named(tmp_path):
     assert run.state.skipped == 1 and run.state.skipped_in_row == 0 and run.state.step == 20
     assert all(math.isfinite(v) for row in history(run) for v in row.values())
     assert all(torch.isfinite(p).all() for p in run.model.parameters())
-    assert "step 3: gradient not finite, skipped (loss nan" in (tmp_path / "train.log").read_text()
+    assert "step 3: the loss is not finite, skipped (loss nan" in (tmp_path / "train.log").read_text()
 
 
 def test_many_in_a_row_end_the_training_with_the_last_checkpoint_kept(tmp_path):
     run = trainer(tmp_path, settings(Config(explode_at=list(range(7, 30))), nonfinite_patience=4))
-    with pytest.raises(
-        TrainingError, match=r"4 steps in a row had no finite gradient \(last batch: u\d+.*lower optim.lr"
-    ):
+    said = (
+        r"^E501 step 10: 4 steps in a row could not be used: the loss is not finite \(last batch: u\d+.*lower optim.lr"
+    )
+    with pytest.raises(TrainingError, match=said):
         run.run()
-    assert run.checkpoints.latest().name == "step-000005"
+    assert run.keeper.checkpoints.newest().name == "step-000005"
 
 
 def test_gradients_are_clipped(tmp_path):
@@ -99,30 +102,30 @@ def test_best_are_kept_and_their_mean_is_the_result(tmp_path, monkeypatch):
 
     def validate():
         run.state.window = type(run.state.window)()
-        run._rank_best(next(values))
+        validation.rank_best(run.state, next(values), run.loop.keep_best)
 
     monkeypatch.setattr(run, "_validate", validate)
     assert run.run()
     assert run.state.best == [{"step": 10, "value": 1.0}, {"step": 15, "value": 2.0}]
-    names = [path.name for path in run.checkpoints.all()]
+    names = [path.name for path in run.keeper.checkpoints.all()]
     assert names == ["step-000010", "step-000015", "step-000020", "step-000025"]
-    one, two = (load_file(run.checkpoints.folder(s) / "model.safetensors")["encoder.weight"] for s in (10, 15))
+    one, two = (load_file(run.keeper.checkpoints.folder(s) / "model.safetensors")["encoder.weight"] for s in (10, 15))
     torch.testing.assert_close(load_file(tmp_path / "best.safetensors")["encoder.weight"], (one + two) / 2)
 
 
 def test_nan_in_validation_is_never_best(tmp_path):
     run = trainer(tmp_path, settings(keep_best=1))
     run.state.step = 5
-    run._rank_best(float("nan"))
+    validation.rank_best(run.state, float("nan"), 1)
     run.state.step = 10
-    run._rank_best(7.0)
+    validation.rank_best(run.state, 7.0, 1)
     assert run.state.best == [{"step": 10, "value": 7.0}]
 
 
 def test_patience_ends_the_training(tmp_path, monkeypatch):
     run = trainer(tmp_path, settings(max_steps=100, patience=2))
     values = iter([1.0, 3.0, 2.0, 0.5])
-    monkeypatch.setattr(run, "_validate", lambda: run._rank_best(next(values)))
+    monkeypatch.setattr(run, "_validate", lambda: validation.rank_best(run.state, next(values), run.loop.keep_best))
     assert run.run() and run.state.step == 15
 
 
@@ -148,11 +151,13 @@ def test_the_moving_average_is_exact_and_is_what_is_decoded_with(tmp_path):
     for index in range(2):
         run._step([[run.train_set[index]]], 1)
         expected = 0.5 * expected + 0.5 * run.model.encoder.weight.detach()
-    torch.testing.assert_close(run.ema.weights["encoder.weight"], expected)
+    torch.testing.assert_close(run.parts.ema.weights["encoder.weight"], expected)
     run = trainer(tmp_path, settings(max_steps=3, valid_interval=3, ema_decay=0.5))
     assert run.run()
     best = load_file(tmp_path / "best.safetensors")["encoder.weight"]
-    assert torch.equal(best, run.ema.weights["encoder.weight"]) and not torch.equal(best, run.model.encoder.weight)
+    assert torch.equal(best, run.parts.ema.weights["encoder.weight"]) and not torch.equal(
+        best, run.model.encoder.weight
+    )
 
 
 def test_parts_are_initialised_and_frozen_by_the_settings(tmp_path):
@@ -182,44 +187,108 @@ def test_mixed_precision_learns(tmp_path, amp):
 
 def test_a_full_disk_is_survived_twice(tmp_path, monkeypatch):
     run = trainer(tmp_path, settings(max_steps=30))
-    real, calls = checkpoint.write_manifest, []
+    real, calls = store._seal, []
 
-    def sometimes_full(folder):
+    def sometimes_full(folder, values):
         calls.append(folder)
         if len(calls) in (2, 3):
             raise OSError(28, "No space left on device")
-        real(folder)
+        real(folder, values)
 
-    monkeypatch.setattr(checkpoint, "write_manifest", sometimes_full)
+    monkeypatch.setattr(store, "_seal", sometimes_full)
     assert run.run()
     assert (tmp_path / "train.log").read_text().count("training goes on") == 2
-    monkeypatch.setattr(checkpoint, "write_manifest", _full)
-    with pytest.raises(checkpoint.CheckpointError, match="No space left"):
+    monkeypatch.setattr(store, "_seal", _full)
+    with pytest.raises(store.CheckpointError, match="No space left"):
         trainer(tmp_path / "b", settings(max_steps=30)).run()
 
 
-def _full(folder):
+def _full(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_errors_of_examples_arrive_as_they_are_from_workers_too(tmp_path):
-    class Bad(Numbers):
-        def __getitem__(self, index):
-            if index == 3:
-                raise CropError("u3 is damaged")
-            return super().__getitem__(index)
+class DamagedError(CodecsepError):
+    """Of an utterance."""
 
-    class Ends(Numbers):
-        def __getitem__(self, index):
-            raise StopIteration
 
-    for number in (0, 1):
-        chosen = settings()
-        chosen.data.num_workers = number
-        with pytest.raises(CropError, match="^u3 is damaged$"):
-            trainer(tmp_path / str(number), chosen, (Bad(30), Numbers(3))).run()
-    with pytest.raises(RuntimeError, match=r"example \d+: the dataset raised StopIteration"):
-        trainer(tmp_path / "ends", settings(), (Ends(30), Numbers(3))).run()
+class Broken(Numbers):
+    """Items in `bad` raise `error`."""
+
+    def __init__(self, size, bad=(), error=None):
+        super().__init__(size)
+        self.ids, self.bad, self.error = [f"u{i}" for i in range(size)], bad, error
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise self.error
+        return super().__getitem__(index)
+
+
+ERRORS = {  # what the dataset raises -> what the user reads
+    r"E604 utterance u3, epoch 0, step \d+: .*E302 u3: cut .*on_bad_data": DamagedError("E302", "cut", "u3"),
+    r"E604 utterance u3, epoch 0, step \d+: .*Input/output error": OSError(5, "Input/output error"),
+    r"E603 utterance u3, .*the dataset raised StopIteration": StopIteration(),
+    r"E603 utterance u3, .*the dataset raised KeyError": KeyError("u3"),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("said", "error"), ERRORS.items(), ids=["damaged", "system", "stop", "key"])
+def test_an_utterance_that_cannot_be_read_ends_the_training_and_is_named(tmp_path, workers, said, error):
+    chosen = settings()
+    chosen.data.num_workers = workers
+    with pytest.raises(ExampleError, match=f"^{said}"):
+        trainer(tmp_path, chosen, (Broken(30, {3}, error), Numbers(3))).run()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bug_in_a_dataset_keeps_its_kind_and_says_where(tmp_path, workers):
+    chosen = settings()
+    chosen.data.num_workers = workers
+    with pytest.raises(ZeroDivisionError) as caught:
+        trainer(tmp_path, chosen, (Broken(30, {3}, ZeroDivisionError()), Numbers(3))).run()
+    assert "while reading utterance u3" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_utterances_are_left_out_when_asked_and_listed(tmp_path, workers):
+    chosen = settings(max_steps=300, valid_interval=150)
+    chosen.data.on_bad_data, chosen.data.num_workers = "skip", workers
+    bad = Broken(250, {3, 77}, DamagedError("E302", "it is damaged", "ark:9", "copy it"))
+    assert trainer(tmp_path, chosen, (bad, Numbers(3))).run()
+    rows = [line.split("\t") for line in (tmp_path / "skipped.tsv").read_text().splitlines()]
+    assert rows[0] == ["id", "stage", "code", "reason"]
+    assert [row[:3] for row in rows[1:]] == [["u3", "train", "E302"], ["u77", "train", "E302"]]
+
+
+def test_more_than_a_hundredth_left_out_ends_the_training(tmp_path):
+    chosen = settings(max_steps=300)
+    chosen.data.on_bad_data = "skip"
+    bad = Broken(250, {3, 77, 78}, DamagedError("E302", "it is damaged", "ark:9", "copy it"))
+    with pytest.raises(TrainingError, match=r"^E605 .*3 of the 250 utterances of epoch 0 cannot be read \(fix: mend"):
+        trainer(tmp_path, chosen, (bad, Numbers(3))).run()
+
+
+def test_a_left_out_utterance_does_not_weaken_the_gradient(tmp_path):
+    chosen = settings()
+    chosen.data.on_bad_data = "skip"
+    whole, part = trainer(tmp_path / "a", settings()), trainer(tmp_path / "b", chosen)
+    data = Numbers(300)
+    part.train_set = data
+    good = [data[i] for i in range(3)]
+    whole._step([good], 3)
+    failed = Failure("u9", DamagedError("E302", "it is damaged", "", "copy it"), "")
+    part._step([[*good, failed]], 4)
+    for one, two in zip(whole.trained, part.trained, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-8)
+
+
+def test_validation_fails_on_an_unreadable_utterance_even_if_training_skips(tmp_path):
+    chosen = settings()
+    chosen.data.on_bad_data = "skip"
+    bad = Broken(5, {3}, DamagedError("E302", "it is damaged", "", "copy it"))
+    with pytest.raises(ExampleError, match="^E604 utterance u3, validation"):
+        trainer(tmp_path, chosen, (Numbers(30), bad)).run()
 
 
 def test_tensorboard_curves_are_written_when_asked(tmp_path):
@@ -231,5 +300,5 @@ def test_tensorboard_curves_are_written_when_asked(tmp_path):
 def test_state_is_json(tmp_path):
     run = trainer(tmp_path, settings(max_steps=5))
     assert run.run()
-    state = json.loads((run.checkpoints.latest() / "state.json").read_text())
+    state = json.loads((run.keeper.checkpoints.newest() / "state.json").read_text())
     assert state["step"] == 5 and len(state["random"]) == 1

@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import resource
 import sys
 import time
 import types
@@ -15,9 +16,9 @@ import torch
 from torch import nn
 
 from codecsep.data.buckets import BatchConfig
-from codecsep.train.checkpoint import Checkpoints
 from codecsep.train.optim import OptimConfig
 from codecsep.train.settings import DataConfig, LoopConfig, TrainConfig
+from codecsep.train.store import Checkpoints
 from codecsep.train.trainer import Trainer
 
 
@@ -122,11 +123,44 @@ def run_command(argv: list[str], place: str, env: dict[str, str]) -> None:
 
 def save_for_ever(directory: str, reported) -> None:
     """Write checkpoint after checkpoint; `reported` is the last whole one."""
-    store = Checkpoints(Path(directory))
+    store = Checkpoints(Path(directory), "toy", lambda text: None)
     for step in itertools.count(1):
         store.save(step, {"model.safetensors": {"w": torch.full((200_000,), float(step))}}, {}, {"step": step})
-        store.prune([])
+        store.prune([], 2)
         reported.value = step
+
+
+def save_under_limit(directory: str, limit: int) -> None:
+    """Save step 1, then try step 2 with files of at most `limit` bytes: it must fail with E410."""
+    from codecsep.train.store import CheckpointError
+
+    store = Checkpoints(Path(directory), "toy", lambda text: None)
+    tensors = {"model.safetensors": {"w": torch.zeros(10_000)}}
+    optimizer = {"m": torch.zeros(200_000)}
+    store.save(1, tensors, optimizer, {"step": 1})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        store.save(2, tensors, optimizer, {"step": 2})
+    except CheckpointError as error:
+        sys.exit(0 if error.code == "E410" else 3)
+    sys.exit(4)
+
+
+def probe_as_nobody(directory: str) -> None:
+    """Try a folder that another user owns: it must fail with E412."""
+    from codecsep.train.store import CheckpointError
+
+    os.setuid(65534)
+    try:
+        Checkpoints(Path(directory) / "checkpoints", "toy", lambda text: None).probe()
+    except CheckpointError as error:
+        sys.exit(0 if error.code == "E412" else 3)
+    sys.exit(4)
+
+
+def prune(directory: str) -> None:
+    for _ in range(20):
+        Checkpoints(Path(directory), "toy", lambda text: None).prune([], 2)
 
 
 def processes():
