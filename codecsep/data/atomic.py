@@ -7,7 +7,6 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from codecsep.errors import CodecsepError
@@ -110,6 +109,8 @@ def force_tree(folder: Path) -> None:
 
 def force_all(paths: Iterable[Path]) -> None:
     """fsync of many files, several at a time: the disk then serves them together, which is ten times as fast."""
+    from concurrent.futures import ThreadPoolExecutor  # 25 ms, which a stage that is up to date does not need
+
     with ThreadPoolExecutor(FORCERS) as pool:
         for _ in pool.map(force, paths):
             pass
