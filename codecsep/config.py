@@ -19,52 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-import yaml
-
 from codecsep.errors import CodecsepError
+from codecsep.plain_yaml import ConfigError, dump_yaml, parse_value, read_yaml
 
 T = TypeVar("T")
 COMMAND_LINE = "command line"
-
-
-class ConfigError(CodecsepError):
-    """A mistake in a configuration or on the command line, told in one line."""
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Plain YAML without code, where a key given twice is an error instead of a silent choice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                place = f"{self.name}:{key_node.start_mark.line + 1}"
-                raise ConfigError("E704", f"key '{key_node.value}' is given twice", place, "keep one of the two")
-            seen.add(str(key_node.value))
-        return super().construct_mapping(node, deep)
-
-
-# `no`, `off`, `yes`, `on` are words, as in YAML 1.2 (`amp: no`); only true and false are booleans.
-_UniqueKeyLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file is an empty mapping. Raises ConfigError with file and line."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            value = yaml.load(stream, Loader=_UniqueKeyLoader)  # a SafeLoader: no code in data
-    except OSError as error:
-        raise ConfigError("E801", f"cannot be read ({error.strerror})", path, "give an existing YAML file") from error
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise ConfigError("E801", f"not valid YAML: {error}", path, "mend the file at that line") from error
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError("E801", f"holds a {type(value).__name__}, expected `key: value` lines", path, "mend the file")
-    return value
 
 
 def load(cls: type[T], path: Path | None = None, overrides: Sequence[str] = ()) -> T:
@@ -114,15 +73,31 @@ def _model_names() -> list[str]:
 
 def build(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
     """The dataclass `cls` filled from nested values, every value checked against its type (ConfigError)."""
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser, set_loader
 
-    parser = ArgumentParser(exit_on_error=False)
+    set_loader("plain", lambda text: parse_value(text), (ConfigError,))  # text in a value is data too
+    parser = ArgumentParser(exit_on_error=False, parser_mode="plain")
     parser.add_class_arguments(cls)
     try:
         namespace = parser.instantiate(parser.parse_object(dict(values)))
-        return cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
+        made = cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
     except (ArgumentError, TypeError, ValueError) as error:
         raise ConfigError("E803", str(error), origin, "give a value of that type and range") from error
+    if key := _misplaced_null(made):
+        raise ConfigError("E803", f"'{key}' is null", origin, "give it a value, or leave the key out")
+    return made
+
+
+def _misplaced_null(instance: Any, prefix: str = "") -> str | None:
+    """The first key whose value is None although its type has no None (jsonargparse lets it pass)."""
+    hints = typing.get_type_hints(type(instance))
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        if value is None and type(None) not in (*typing.get_args(hints[field.name]), hints[field.name]):
+            return prefix + field.name
+        if dataclasses.is_dataclass(value) and (found := _misplaced_null(value, f"{prefix}{field.name}.")):
+            return found
+    return None
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
@@ -204,7 +179,7 @@ def to_dict(instance: Any) -> dict[str, Any]:
 
 def dump(instance: Any) -> str:
     """YAML text of a dataclass; `load` reads it back to an equal instance."""
-    return yaml.safe_dump(to_dict(instance), sort_keys=False, allow_unicode=True)
+    return dump_yaml(to_dict(instance))
 
 
 def fingerprint(instance: Any) -> str:
