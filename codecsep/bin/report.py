@@ -36,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="where RESULTS.md and index.html go")
     parser.add_argument("--title", help="heading of the page (by default the names of the systems)")
     parser.add_argument("--examples", type=int, default=10, help="mixtures to listen to (10); 0: no index.html")
+    parser.add_argument("--force", action="store_true", help="write once more although it is up to date")
     return parser
 
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = kept.read_json(args.score / "table.json")
     work = work_of(args, result)
     with locked(args.out):
-        if manifest.current(args.out, work, NAME) is None:
+        if not args.force and manifest.current(args.out, work, NAME) is None:
             print(f"{args.out}: report is up to date", file=sys.stderr)
             return 0
         manifest.begin(args.out, NAME)

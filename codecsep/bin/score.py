@@ -12,6 +12,7 @@ A scoring that was killed goes on where it was; one that is finished says so, un
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--max_wrong_speakers", type=float, default=0.5, help="share of utterances with a wrong number of estimates")
     add("--without", default="", help="judges to leave out, of estoi,pesq,speaker,dnsmos,asr")
     add("--nj", type=int, default=2, help="processes (2)")
+    add("--force", action="store_true", help="score once more although it is up to date")
     return parser
 
 
@@ -65,10 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_runs(args, references)
     work = work_of(args, references)
     with locked(args.out):
-        if manifest.current(args.out, work, NAME) is None:
+        if not args.force and manifest.current(args.out, work, NAME) is None:
             print(f"{args.out}: scores are up to date ({len(references.ids)} utterances)", file=sys.stderr)
             return 0
         manifest.begin(args.out, NAME)
+        if args.force:
+            shutil.rmtree(args.out / "kept", ignore_errors=True)
         score_all(args, references)
         count = len(references.ids)
         files = [args.out / name for name in ("scores.tsv", "table.json", "table.txt")]

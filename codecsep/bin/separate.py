@@ -44,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--overlap", type=float, default=FILE_OVERLAP_SECONDS, help="seconds shared by windows (2)")
     parser.add_argument("--max_missing_eos", type=float, default=0.5, help="share of cut mixtures allowed (0.5)")
     parser.add_argument("--max_seconds", type=float, default=0, help="--data: s that a mixture may take (0: any time)")
+    parser.add_argument("--force", action="store_true", help="--data: decode once more although it is up to date")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (auto: a GPU where there is one)")
     group = parser.add_argument_group("decoding options (they override --config)")
     for field in dataclasses.fields(DecodeOptions):

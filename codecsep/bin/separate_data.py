@@ -50,7 +50,7 @@ def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, opt
     mixtures = datadir.DataDir(args.data).table("wav.scp")
     work = work_of(args, models, codec, options)
     with locked(args.out):
-        if manifest.current(args.out, work) is None:
+        if not args.force and manifest.current(args.out, work) is None:
             print(f"{args.out}: already decoded ({len(mixtures)} mixtures), up to date", file=sys.stderr)
             return 0
         decode(args, mixtures, models, codec, options, work)

@@ -27,7 +27,7 @@ LOADED = (
 
 
 def serve() -> None:
-    """Answer requests {"words", "cwd", "env", "log", "kill_after"} with {"status"}: as of subprocess, -9 when killed."""
+    """Answer requests {"words", "cwd", "env", "log", "kill_after"} with {"status"}; -9: killed, as of subprocess."""
     for name in LOADED:
         importlib.import_module(name)
     print(json.dumps({"ready": True}), flush=True)

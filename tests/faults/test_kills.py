@@ -1,4 +1,4 @@
-"""Row G1: each stage killed with -9 at its fault points; the same command then finishes, byte for byte as uninterrupted.
+"""Row G1: each stage killed with -9 at its fault points; the same command then finishes, byte for byte as it should.
 
 The default run kills at the points of CASES; `make test-faults` at every point that any command passes, in its first,
 middle and last passing, and at random times.
@@ -19,7 +19,7 @@ NUM_RANDOM = 48
 
 @dataclass(frozen=True)
 class Kill:
-    """Where to kill: a command of a stage (from 0), a fault point, which of its passings (0 first, 1 last, .5 middle)."""
+    """Where to kill: a command of a stage (from 0), a fault point, which of its passings (0: first, 1: last)."""
 
     stage: int
     command: int
