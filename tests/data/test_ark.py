@@ -1,6 +1,10 @@
 """Token arks: exact round trip, compatible with kaldiio both ways, and every fault an ArkError with the id."""
 
+import os
 import pickle
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +16,17 @@ from codecsep.data.ark import ArkError, TokenReader, TokenWriter
 def matrices(count: int = 3, num_codebooks: int = 8, size: int = 512) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(7)
     return {f"utt{i:02d}": generator.integers(0, size, (num_codebooks, 5 + i)) for i in range(count)}
+
+
+def places(scp) -> dict[str, tuple[str, int]]:
+    rows = (line.split() for line in scp.read_text().splitlines())
+    return {key: (value.rpartition(":")[0], int(value.rpartition(":")[2])) for key, value in rows}
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
 
 
 @pytest.fixture
@@ -93,31 +108,99 @@ def test_failed_block_leaves_the_old_files(written):
     assert {path.name: path.read_bytes() for path in scp.parent.iterdir()} == before
 
 
-def test_every_cut_is_found(written):
+def test_every_cut_of_every_record_is_found(written):
+    """A2: wherever an ark ends too early, each utterance that is not whole is E301; the whole ones are read."""
     scp, content = written
     whole = scp.with_suffix(".ark").read_bytes()
-    last = sorted(content)[0]  # written last, so at the end of the ark
+    ends = {key: offset + ark.HEADER_BYTES + 4 * content[key].size for key, (_, offset) in places(scp).items()}
     for length in range(len(whole)):
         scp.with_suffix(".ark").write_bytes(whole[:length])
-        with pytest.raises(ArkError, match=last):
-            TokenReader(scp)[last]
+        reader = TokenReader(scp)
+        for key, end in ends.items():
+            if end <= length:
+                assert np.array_equal(reader[key], content[key])
+            else:
+                with pytest.raises(ArkError, match=f"^E301 .*utterance {key} "):
+                    reader[key]
+    assert length > 600
 
 
-def test_every_flipped_bit_is_found(written):
+def test_every_flipped_bit_of_the_ark_is_found(written, trials):
+    """A3: in ids, headers and codes alike; the damaged utterance is named, the others are read."""
     scp, content = written
-    whole = bytearray(scp.with_suffix(".ark").read_bytes())
-    generator = np.random.default_rng(0)
-    for position in generator.choice(len(whole), 200, replace=False):
-        flipped = bytearray(whole)
-        flipped[position] ^= 1 << int(generator.integers(8))
-        scp.with_suffix(".ark").write_bytes(flipped)
-        reader, faults = TokenReader(scp), 0
+    whole = scp.with_suffix(".ark").read_bytes()
+    generator, found = np.random.default_rng(0), []
+    bits = generator.choice(8 * len(whole), trials(200, 8 * len(whole)), replace=False)
+    for bit in bits:
+        scp.with_suffix(".ark").write_bytes(flipped(whole, int(bit)))
+        reader = TokenReader(scp)
         for key in content:
             try:
                 assert np.array_equal(reader[key], content[key])
             except ArkError as error:
-                faults += key in str(error)
-        assert faults == 1
+                assert key in str(error)
+                found.append(error.code)
+    assert found == ["E302"] * len(bits)
+
+
+@pytest.mark.parametrize("ending", [".scp", ".crc"])
+def test_every_flipped_bit_of_the_lists_is_found(written, ending, trials):
+    scp, content = written
+    path = scp.with_suffix(ending)
+    whole = path.read_bytes()
+    generator, found = np.random.default_rng(1), 0
+    bits = generator.choice(8 * len(whole), min(trials(200, 10**6), 8 * len(whole)), replace=False)
+    for bit in bits:
+        path.write_bytes(flipped(whole, int(bit)))
+        try:
+            reader = TokenReader(scp)
+            for key in content:
+                reader[key]
+        except ArkError:
+            found += 1
+    assert found == len(bits)
+
+
+@pytest.mark.parametrize("ending", [".scp", ".crc"])
+def test_every_cut_of_the_lists_is_found(written, ending):
+    scp, _ = written
+    path = scp.with_suffix(ending)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ArkError, match="^E307 "):
+            TokenReader(scp)
+
+
+def test_an_ark_of_another_run_is_found(written, tmp_path):
+    """A4: the same utterances, valid files, other codes."""
+    scp, content = written
+    with TokenWriter(tmp_path / "other") as writer:
+        for key in reversed(content):
+            writer.write(key, (content[key] + 1) % 512)
+    scp.with_suffix(".ark").write_bytes((tmp_path / "other.ark").read_bytes())
+    for key in content:
+        with pytest.raises(ArkError, match="^E302 "):
+            TokenReader(scp)[key]
+
+
+def test_codes_of_another_codec_are_refused(tmp_path):
+    info = ark.CodecInfo("toy", "ab" * 32, 16000, 50.0, 320, 8, 512)
+    ark.write_codec_info(tmp_path, info)
+    assert ark.require_codec(tmp_path, replace(info, delay_samples=8)) == info
+    others = [replace(info, fingerprint="cd" * 32), replace(info, num_codebooks=4), replace(info, frame_rate=75.0)]
+    for other in others:
+        with pytest.raises(ArkError, match=r"^E303 .*codec.json: was made by another codec.*(abab|num_cod|frame_rate)"):
+            ark.require_codec(tmp_path, other)
+
+
+def test_frames_that_do_not_fit_the_audio():
+    """A6: one frame more or less is rounding, two are not."""
+    for frames in (49, 50, 51):
+        ark.check_frames(frames, 16000, 16000, 50.0, "a")
+    for frames in (48, 52, 0):
+        with pytest.raises(ArkError, match=f"^E305 a: holds {frames} frames, 16000 samples at 16000 Hz give 50"):
+            ark.check_frames(frames, 16000, 16000, 50.0, "a")
 
 
 def test_values_of_foreign_arks_are_checked(written):
@@ -133,7 +216,7 @@ def test_values_of_foreign_arks_are_checked(written):
 
 
 def test_wrong_number_of_codebooks(written):
-    with pytest.raises(ArkError, match=r"expected \[T, 4\]"):
+    with pytest.raises(ArkError, match=r"^E305 .*expected \[T, 4\]"):
         TokenReader(written[0], num_codebooks=4)["utt00"]
 
 
@@ -142,9 +225,12 @@ def test_wrong_offset(written, shift):
     scp, _ = written
     lines = [line.rsplit(":", 1) for line in scp.read_text().splitlines()]
     scp.write_text("".join(f"{path}:{int(offset) + shift}\n" for path, offset in lines))
-    for key in TokenReader(scp):
-        with pytest.raises(ArkError, match="stage 2"):
-            TokenReader(scp)[key]
+    for reader in (TokenReader(scp), TokenReader.foreign(scp)):
+        for key in reader:
+            with pytest.raises(ArkError, match="^E304 .*stage 2"):
+                reader[key]
+            with pytest.raises(ArkError, match="^E304 .*stage 2"):
+                reader.num_frames(key)
 
 
 def test_offset_of_another_record(written):
@@ -157,19 +243,109 @@ def test_offset_of_another_record(written):
         assert reader[lines[2][0]].shape[0] == 8
 
 
-@pytest.mark.parametrize("line", ["", "a", "a b c", "a x.ark", "a x.ark:-3", "a x.ark:5[0:3]", "a cat|:5", "a :4"])
-def test_bad_scp_line(tmp_path, line):
-    (tmp_path / "bad.scp").write_text(line + "\n")
-    with pytest.raises(ArkError, match="bad.scp"):
-        TokenReader(tmp_path / "bad.scp")
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("", "E307"),
+        ("a", "E307"),
+        ("a b c", "E307"),
+        ("a  x.ark:5", "E307"),
+        ("a\tx.ark:5", "E307"),
+        ("a x.ark:5\r", "E307"),
+        ("a x.ark", "E304"),
+        ("a x.ark:-3", "E304"),
+        ("a x.ark:5[0:3]", "E304"),
+        ("a :4", "E304"),
+        ("a cat|:5", "E306"),
+        ("a |cat:5", "E306"),
+    ],
+)
+def test_bad_scp_line(tmp_path, line, code):
+    (tmp_path / "bad.scp").write_text(line + "\n", newline="")
+    with pytest.raises(ArkError, match=f"^{code} .*bad.scp"):
+        TokenReader.foreign(tmp_path / "bad.scp")
 
 
 def test_pipe_is_not_run(tmp_path):
     canary = tmp_path / "canary"
     (tmp_path / "bad.scp").write_text(f"a touch${{IFS}}{canary}|\n")
-    with pytest.raises(ArkError):
+    with pytest.raises(ArkError, match="^E306 "):
         TokenReader(tmp_path / "bad.scp")
+    for name in (f"touch {canary} |", f"|touch {canary}"):
+        with pytest.raises(ArkError, match="^E306 .*command"):
+            TokenReader(name)
+        with pytest.raises(ArkError, match="^E306 .*'|'"):
+            TokenWriter(name)
     assert not canary.exists()
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.ark")
+    (tmp_path / "a.scp").write_text(f"a {tmp_path}/a.ark:2\n")
+    for _ in range(2):
+        with pytest.raises(ArkError, match="^E306 .*no ordinary file"):
+            TokenReader.foreign(tmp_path / "a.scp")["a"]
+
+
+def test_a_header_that_promises_more_than_memory(tmp_path):
+    shape = np.array([(4, 2**31 - 1), (4, 2**31 - 1)], ark.DIMENSION).tobytes()
+    (tmp_path / "a.ark").write_bytes(b"a " + ark.MAGIC + shape + bytes(100))
+    (tmp_path / "a.scp").write_text(f"a {tmp_path}/a.ark:2\n")
+    with pytest.raises(ArkError, match="^E301 .*cut record"):
+        TokenReader.foreign(tmp_path / "a.scp")["a"]
+
+
+FILL = """
+import resource, sys
+import numpy as np
+from codecsep.data.ark import TokenWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with TokenWriter(sys.argv[1]) as writer:
+    for number in range(1000):
+        writer.write(f"new{number}", np.zeros((8, 100), int))
+"""
+LISTS = FILL.replace("20000", "40000").replace("range(1000)", "range(2)")
+
+
+def child(code: str, *arguments, fault: str = "") -> subprocess.CompletedProcess:
+    environment = os.environ | {"CODECSEP_FAULT": fault}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_full_disk_loses_nothing(written):
+    """A10: the old shard stays as it was, the error names the room that is left."""
+    scp, content = written
+    before = {path.name: path.read_bytes() for path in scp.parent.iterdir()}
+    result = child(FILL, scp.with_suffix(""))
+    assert result.returncode == 1 and "E320 " in result.stderr and "MiB are free" in result.stderr, result.stderr
+    assert {path.name: path.read_bytes() for path in scp.parent.iterdir()} == before
+    assert all(np.array_equal(TokenReader(scp)[key], codes) for key, codes in content.items())
+
+
+@pytest.mark.parametrize("fault", ["ark.record@2:raise:ENOSPC", "ark.before_lists:raise:EDQUOT"])
+def test_a_full_disk_at_any_moment_loses_nothing(written, fault):
+    scp, _ = written
+    before = {path.name: path.read_bytes() for path in scp.parent.iterdir()}
+    result = child(LISTS, scp.with_suffix(""), fault=fault)
+    assert result.returncode == 1 and "E320 " in result.stderr, result.stderr
+    assert {path.name: path.read_bytes() for path in scp.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "fault", ["ark.record@2", "ark.before_lists", "atomic.before_rename", "atomic.before_rename@2"]
+)
+def test_killed_at_any_moment_what_is_read_is_whole(written, fault):
+    """A1: the old ark, or an error; never codes of both."""
+    scp, content = written
+    result = child(LISTS, scp.with_suffix(""), fault=f"{fault}:kill")
+    assert result.returncode == -9
+    for key in content:
+        try:
+            assert np.array_equal(TokenReader(scp)[key], content[key])
+        except ArkError as error:
+            assert fault == "atomic.before_rename@2" and error.code in ("E301", "E302", "E304")
 
 
 def test_duplicate_key_and_missing_files(tmp_path, written):
@@ -211,9 +387,14 @@ def test_codec_info_round_trip_and_refusals(tmp_path):
     info = ark.CodecInfo("toy", "ab" * 32, 16000, 50.0, 320, 8, 512, -8)
     ark.write_codec_info(tmp_path, info)
     assert ark.read_codec_info(tmp_path) == info
-    for text in ("{", "[]", '{"name": "toy"}', '{"nonsense": 1}'):
+    good = (tmp_path / "codec.json").read_text()
+    changes = [('"toy"', '"../../evil"'), ('"toy"', "7"), ("16000", "0"), ("16000", '"16000"'), ("50.0", "NaN")]
+    changes += [("50.0", "1e999"), ("512", "true"), ("512", "-1"), (": 8,", ": 8.5,"), ("abab", "zz"), ("-8", "[]")]
+    hostile = [good.replace(old, new, 1) for old, new in changes]
+    assert good not in hostile
+    for text in ("{", "[]", '{"name": "toy"}', '{"nonsense": 1}', "[" * 100000, "\0", *hostile):
         (tmp_path / "codec.json").write_text(text)
-        with pytest.raises(ArkError, match="stage 1"):
+        with pytest.raises(ArkError, match="^E308 .*stage 1"):
             ark.read_codec_info(tmp_path)
     with pytest.raises(ArkError, match="missing"):
         ark.read_codec_info(tmp_path / "nowhere")
