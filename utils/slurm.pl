@@ -12,9 +12,9 @@ usage: slurm.pl [options] [JOB=1:4] [options] log-file command [arguments ...]
   --config FILE       instead of conf/slurm.conf, else ../conf/slurm.conf
   any other --name value (--mem, --time, --gpu, --num-threads, --num-nodes ...) as the conf file says
 
-Arguments are passed on exactly as they are; see run.pl --help. The script and what Slurm says lie in the folder q beside
-the log. Exit status: 0 when every job ended with 0, else 1; 255 after wrong usage; 128 + n after signal n (Ctrl-C, TERM,
-HUP), when the jobs have been cancelled. More in docs/cluster.md.
+Arguments are passed on exactly as they are; see run.pl --help. The script and what Slurm says lie in the folder q
+beside the log. Exit status: 0 when every job ended with 0, else 1; 255 after wrong usage; 128 + n after signal n
+(Ctrl-C, TERM, HUP), when the jobs have been cancelled. More in docs/cluster.md.
 """
 
 import sys

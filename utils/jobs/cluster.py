@@ -24,6 +24,7 @@ from jobs.script import Script, make_script
 
 SECONDS_TO_ANSWER = 60
 SECONDS_TO_SUBMIT = 600
+SECONDS_AT_FIRST = 1.0  # between two questions; more and more later on
 GRACE_AFTER_KILL = 2.0  # a scheduler that says how a job was ended need not be doubted for long
 PENDING, RUNNING, ENDED, KILLED = "pending", "running", "ended", "killed"
 
@@ -126,7 +127,9 @@ class Watch:
         self.bad: dict[int, int] = {}  # status of jobs that say that they failed
         self.doubts: dict[int, float] = {}  # since when the scheduler says that a job has ended
         self.hopeless_since = 0.0
-        self.pause, self.next_question = 1.0, time.time() + 1.0
+        self.longest = seconds("CODECSEP_JOB_POLL", 10)
+        self.pause = min(SECONDS_AT_FIRST, self.longest)
+        self.next_question = time.time() + self.pause
         self.say_interval = seconds("CODECSEP_JOB_SAY", 60)
         self.next_word = time.time() + self.say_interval
 
@@ -173,7 +176,7 @@ class Watch:
                 self._judge(number, states.get(number, GONE))
             self._look_at_waiting([states[number] for number in self.open if number in states])
         doubtful = self.bad or self.doubts
-        self.pause = 1.0 if doubtful else min(self.pause * 1.5, seconds("CODECSEP_JOB_POLL", 10))
+        self.pause = min(SECONDS_AT_FIRST if doubtful else self.pause * 1.5, self.longest)
         self.next_question = time.time() + self.pause
 
     def _judge(self, number: int, state: State) -> None:
@@ -197,9 +200,8 @@ class Watch:
 
     def _fail(self, number: int, status: int | None, state: State) -> None:
         self.open.discard(number)
-        log = self.request.log_of(number)
-        log = log if log.exists() else self.script.output
-        self.failures.append(Failure(number, log, status, f"{state} on the cluster (job {self.job})"))
+        state_there = f"{state} on the cluster (job {self.job})"
+        self.failures.append(Failure(number, self.request.log_of(number), status, state_there, self.script.output))
 
     def _look_at_waiting(self, states: list[State]) -> None:
         """Say what jobs wait for; give up on those that can never run."""
@@ -233,13 +235,15 @@ class Watch:
 def run(request: Request, scheduler: Scheduler) -> int:
     """Run a request on a cluster; the exit status."""
     file = conf.read(conf.find(request, scheduler.conf_name), request.prog)
-    options = file.words(request.options)
-    requeues = (file.defaults | request.options).get("requeue", "false") == "true"
+    options = file.words({k: v for k, v in request.options.items() if k != "max_jobs_run" or request.array})
+    requeues = (file.defaults | request.options).get("requeue") == "true"
+    if "max_jobs_run" in request.options and not request.array:
+        say(request.prog, "--max-jobs-run is ignored: there is no array of jobs")
     todo, failed = request.picked()
     failures = [Failure(number, request.log_of(number), logs.ended(request.log_of(number))) for number in failed]
     if todo:
         script, stop = make_script(request, scheduler.number_from), processes.Stop()
-        script.write(todo, requeues)
+        script.write(todo, ("--requeue",) if requeues else ())
         words = [*file.command, *scheduler.words(request, script, todo), *options, str(script.path)]
         job = submit(request, scheduler, words, stop)
         with open(script.output, "a", encoding="utf-8") as file:

@@ -36,8 +36,8 @@ class Conf:
         return [word for name, value in chosen.items() for word in self._words_of(name, value)]
 
     def _words_of(self, name: str, value: str) -> list[str]:
-        if name in OWN and value not in self.options.get(name, {}) and "*" not in self.options.get(name, {}):
-            return []
+        if name in OWN and not {value, "*"}.intersection(self.options.get(name, {})):
+            return []  # the launcher itself knows what to do
         if name not in self.options:
             known = " ".join(f"--{one.replace('_', '-')}" for one in sorted({*self.options, *OWN}))
             what = f"unknown option (its value would be '{value}'); known are {known}"

@@ -82,7 +82,8 @@ def close(request: Request, job: Job) -> None:
     """Write the footer."""
     threads = int(request.options.get("num_threads", "1"))
     with open(job.log, "a", encoding="utf-8") as file:
-        file.write(logs.footer(job.process.returncode, time.time() - job.started, threads))
+        status = -9 if job.process.returncode is None else job.process.returncode
+        file.write(logs.footer(status, time.time() - job.started, threads))
 
 
 def visible_gpus() -> list[str]:

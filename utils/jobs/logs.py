@@ -29,6 +29,7 @@ class Failure:
     log: Path
     status: int | None
     state: str = ""  # what a scheduler calls it, with where to look
+    output: Path | None = None  # what the scheduler's side has written, in case that the log was never begun
 
     def problem(self, where: str) -> Problem:
         if self.status in KILLED or "OUT_OF_MEMORY" in self.state:
@@ -97,7 +98,8 @@ def report(request: "Request", failures: list[Failure], shows_end: bool = True) 
         rest = " ".join(str(failure.number) for failure in failures[SHOWN_FAILURES:])
         say(request.prog, f"failed as well: {rest}")
     if shows_end:
-        lines = [f"{request.prog}: the end of {first.log}:", *without_header(tail(first.log))]
+        log = first.output if first.output and not first.log.exists() else first.log
+        lines = [f"{request.prog}: the end of {log}:", *without_header(tail(log))]
         print("\n".join(lines), file=sys.stderr)
     return 1
 

@@ -89,12 +89,20 @@ def stop_all(jobs: list[subprocess.Popen]) -> None:
     for job in jobs:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(job.pid, signal.SIGKILL)
-    for _ in range(20):  # what appears while we look; a process that hangs in the kernel cannot be ended
-        for pid in descendants(os.getpid()):
-            kill(pid, signal.SIGKILL)
-        if not _running(jobs):
-            break
-        time.sleep(0.05)
+    end_descendants(signal.SIGKILL)
+    for job in jobs:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
+            job.wait(timeout=1)
+
+
+def end_descendants(*signals: int) -> None:
+    """Send the signals in turn to all that is below this process, with a second for each to work."""
+    for signum in signals:
+        patience = time.time() + 1.0
+        while (left := descendants(os.getpid())) and time.time() < patience:
+            for pid in left:
+                kill(pid, signum)
+            time.sleep(0.05)
 
 
 def _running(jobs: list[subprocess.Popen]) -> bool:

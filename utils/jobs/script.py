@@ -49,24 +49,24 @@ class Script:
     def status(self, number: int) -> Path:
         return self.folder / f"{self.done.name}.{number}"
 
-    def write(self, todo: list[int], requeues: bool) -> None:
-        """Make the folder q and the script; logs of earlier runs are deleted."""
+    def write(self, todo: list[int], more: tuple[str, ...] = ()) -> None:
+        """Make the folder q and the script; logs of earlier runs are deleted. `more`: further options of task.py."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for number in todo:
             log = self.request.log_of(number)
             log.parent.mkdir(parents=True, exist_ok=True)
             log.unlink(missing_ok=True)
-        self.path.write_text(self.text(todo, requeues), encoding="utf-8", errors="surrogateescape")
+        self.path.write_text(self.text(todo, more), encoding="utf-8", errors="surrogateescape")
         self.path.chmod(0o755)
         self.output.write_text("", encoding="utf-8")
 
-    def text(self, todo: list[int], requeues: bool) -> str:
+    def text(self, todo: list[int], more: tuple[str, ...]) -> str:
         request = self.request
         words = [str(Path(__file__).resolve().parent / "task.py"), "--prog", request.prog, "--log", request.log]
         words += ["--status", str(self.done), "--threads", request.options.get("num_threads", "1")]
         if request.array:
             words += ["--array", request.array, "--number-from", self.number_from, "--only", ",".join(map(str, todo))]
-        words += ["--requeue"] if requeues else []
+        words += more
         lines = ["#!/usr/bin/env bash", f"# Written by {request.prog}; starts the command on a node."]
         lines += [f"cd -- {shlex.quote(os.getcwd())} || exit 1"]
         lines += [f". {shlex.quote(str(path))}" for path in environment_file()]

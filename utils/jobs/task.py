@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--number-from", default="", help="environment variable that holds the number")
     parser.add_argument("--only", default="", help="numbers that are wanted, with commas")
     parser.add_argument("--threads", default="1")
+    parser.add_argument("--end-with-stdin", action="store_true", help="end the job when standard input is closed")
     parser.add_argument("--requeue", action="store_true", help="status 85 means: start it again")
     return parser
 
@@ -80,6 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace, words: list[str]) -> int:
     """Run the command with its log around it; its status, 128 + n after signal n."""
     forwarder, began, line = Forwarder(), time.time(), script.arguments(words)
+    processes.adopt_orphans()
     environment = os.environ | {"OMP_NUM_THREADS": args.threads}
     environment.pop("RECIPE_PID", None)  # a process of another machine
     with open(args.log, "w", encoding="utf-8", errors="surrogateescape") as log:
@@ -90,7 +93,10 @@ def run(args: argparse.Namespace, words: list[str]) -> int:
                 line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
             )
             forwarder.attach(child, line is not words)
+            if args.end_with_stdin:
+                threading.Thread(target=end_with_stdin, args=[child], daemon=True).start()
             code = child.wait()
+            processes.end_descendants(signal.SIGTERM, signal.SIGKILL)  # a job leaves nothing on the node
         except OSError as error:
             log.write(f"{args.prog}: {words[0]}: {error.strerror}\n")
             code = 127
@@ -99,6 +105,16 @@ def run(args: argparse.Namespace, words: list[str]) -> int:
         log.write(f"# Finished at {time.ctime()} with status {status}\n")
         log.write(logs.footer(code, time.time() - began, int(args.threads)))
     return status
+
+
+def end_with_stdin(child: subprocess.Popen) -> None:
+    """The launcher holds the other end of our standard input; when it is gone the job has to go too."""
+    while os.read(0, 4096):
+        pass
+    processes.kill(os.getpid(), signal.SIGTERM)  # the forwarder passes it on
+    time.sleep(processes.SECONDS_TO_STOP)
+    for pid in processes.descendants(os.getpid()) or [child.pid]:
+        processes.kill(pid, signal.SIGKILL)
 
 
 def told() -> list[str]:
