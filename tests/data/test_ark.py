@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,10 +33,14 @@ def flipped(data: bytes, bit: int) -> bytes:
 @pytest.fixture
 def written(tmp_path):
     content = matrices()
-    with TokenWriter(tmp_path / "codes") as writer:
+    write(tmp_path / "codes.scp", content)
+    return tmp_path / "codes.scp", content
+
+
+def write(scp: Path, content: dict[str, np.ndarray]) -> None:
+    with TokenWriter(scp.with_suffix("")) as writer:
         for key in reversed(content):
             writer.write(key, content[key])
-    return tmp_path / "codes.scp", content
 
 
 def test_round_trip_keeps_axes_order_and_type(written):
@@ -144,8 +149,10 @@ def test_every_flipped_bit_of_the_ark_is_found(written, trials):
 
 
 @pytest.mark.parametrize("ending", [".scp", ".crc"])
-def test_every_flipped_bit_of_the_lists_is_found(written, ending, trials):
-    scp, content = written
+def test_every_flipped_bit_of_the_lists_is_found(tmp_path, monkeypatch, ending, trials):
+    monkeypatch.chdir(tmp_path)  # the folder of an earlier run of this test, one bit away, holds the same ark
+    scp, content = Path("codes.scp"), matrices()
+    write(scp, content)
     path = scp.with_suffix(ending)
     whole = path.read_bytes()
     generator, found = np.random.default_rng(1), 0
@@ -333,9 +340,7 @@ def test_a_full_disk_at_any_moment_loses_nothing(written, fault):
     assert {path.name: path.read_bytes() for path in scp.parent.iterdir()} == before
 
 
-@pytest.mark.parametrize(
-    "fault", ["ark.record@2", "ark.before_lists", "atomic.before_rename", "atomic.before_rename@2"]
-)
+@pytest.mark.parametrize("fault", ["ark.record@2", "ark.before_lists", "atomic.mid", "atomic.before_rename@2"])
 def test_killed_at_any_moment_what_is_read_is_whole(written, fault):
     """A1: the old ark, or an error; never codes of both."""
     scp, content = written
