@@ -1,6 +1,10 @@
 """Audio files: what goes in comes out, and hostile files are refused with one clear line."""
 
+import os
+import signal
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -165,3 +169,182 @@ def test_signals_of_other_shapes_are_not_written(tmp_path, shape):
 def test_resample_refuses_a_rate_of_zero(tone):
     with pytest.raises(audio.AudioError, match="to_rate is 0"):
         audio.resample(tone, RATE, 0)
+
+
+@pytest.mark.parametrize("position", [0.05, 0.3, 0.5, 0.9, 0.999])
+def test_a_wav_cut_anywhere_is_refused(tmp_path, tone, position):
+    """U2."""
+    path = tmp_path / "cut.wav"
+    audio.write_audio(path, tone, RATE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * position)])
+    with pytest.raises(audio.AudioError, match=r"^E202 .*cut\.wav: cut short: .*promises 8,000 samples.*\(fix: "):
+        audio.read_audio(path)
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_declared_lengths_are_compared(tmp_path, tone, difference):
+    """U2: a file that is whole in itself, but not the one that was listed."""
+    audio.write_audio(tmp_path / "a.wav", tone, RATE)
+    assert len(audio.read_audio(tmp_path / "a.wav", declared=len(tone))[0]) == len(tone)
+    for read in (audio.read_audio, audio.num_samples):
+        with pytest.raises(audio.AudioError, match=r"^E202 .*holds 8,000 samples, utt2num_samples says (7,999|8,001)"):
+            read(tmp_path / "a.wav", declared=len(tone) + difference)
+
+
+class Alarm:
+    """Fails a block that takes longer than 5 s, also when it hangs in C."""
+
+    def __enter__(self):
+        signal.signal(signal.SIGALRM, self._ring)
+        signal.alarm(5)
+
+    def __exit__(self, *_):
+        signal.alarm(0)
+
+    @staticmethod
+    def _ring(*_):
+        raise TimeoutError("hangs")
+
+
+@pytest.fixture
+def flac(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, RATE), RATE)
+    return path
+
+
+@pytest.mark.parametrize("position", [0.2, 0.5, 0.99])
+def test_a_cut_flac_is_an_error_and_never_hangs(flac, position):
+    """U3."""
+    whole = flac.read_bytes()
+    flac.write_bytes(whole[: int(len(whole) * position)])
+    with Alarm():
+        with pytest.raises(audio.AudioError, match=r"^E203 .*a\.flac: audio data are damaged"):
+            audio.read_audio(flac)
+        with soundfile.SoundFile(flac) as file, pytest.raises(soundfile.LibsndfileError):
+            file.seek(RATE - 10)
+            file.read(5)
+
+
+def test_a_flipped_byte_in_flac_is_an_error(flac, trials):
+    """U3: each frame has a checksum."""
+    whole = flac.read_bytes()
+    generator = np.random.default_rng(0)
+    for position in generator.integers(200, len(whole), trials(20, 300)):
+        flac.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        with Alarm(), pytest.raises(audio.AudioError, match=r"^E203 "):
+            audio.read_audio(flac)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_is_whole_or_refused(tmp_path, subtype, trials):
+    """U4: libsndfile reads a cut or damaged Ogg file silently; its pages have checksums, and a mark on the last."""
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, 3 * RATE), RATE, format="OGG", subtype=subtype)
+    whole = path.read_bytes()
+    assert len(audio.read_audio(path)[0]) == 3 * RATE
+    for length in range(30, len(whole), len(whole) // trials(25, 400)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(audio.AudioError, match=r"^E202 .*cut short or damaged"):
+            audio.read_audio(path)
+    for position in np.random.default_rng(0).integers(4, len(whole), trials(50, 500)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(audio.AudioError, match=r"^E202 .*cut short or damaged"):
+            audio.read_audio(path)
+
+
+@pytest.mark.parametrize("kind", ["MP3", "AIFF", "AU", "W64", "CAF"])
+def test_other_formats_need_a_declared_length(tmp_path, tone, kind):
+    """U4."""
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, tone, RATE, format=kind)
+    with pytest.raises(audio.AudioError, match=rf"^E202 .*a file of kind {kind} does not tell .*utt2num_samples"):
+        audio.read_audio(path)
+    size = soundfile.info(path).frames
+    assert len(audio.read_audio(path, declared=size)[0]) == size
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(audio.AudioError, match=r"^E20[123] "):
+        audio.read_audio(path, declared=size)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 2**31 - 1])
+def test_impossible_rates(tmp_path, tone, rate):
+    """U7."""
+    path = tmp_path / "a.wav"
+    audio.write_audio(path, tone, RATE)
+    raw = bytearray(path.read_bytes())
+    raw[24:28] = struct.pack("<I", rate)
+    path.write_bytes(raw)
+    for read in (audio.read_audio, audio.sample_rate, audio.num_samples):
+        with pytest.raises(audio.AudioError, match=rf"^E221 .*a sampling rate of {rate} Hz"):
+            read(path)
+
+
+def test_a_wav_whose_writer_died_before_the_header_was_mended(tmp_path, tone):
+    """U8: both lengths 0, samples behind them; libsndfile reads 0 frames."""
+    path = tmp_path / "a.wav"
+    audio.write_audio(path, tone, RATE)
+    raw = bytearray(path.read_bytes())
+    raw[4:8] = raw[40:44] = bytes(4)
+    path.write_bytes(raw)
+    with pytest.raises(audio.AudioError, match=r"^E202 .*promises 0 samples, the file holds 8,000"):
+        audio.read_audio(path)
+
+
+def test_lengths_that_cannot_be_used(tmp_path):
+    """U9, U10."""
+    audio.write_audio(tmp_path / "one.wav", np.array([0.5]), RATE)
+    assert audio.read_audio(tmp_path / "one.wav")[0].shape == (1,)
+    audio.check_duration(320, RATE, "a", 0.02, 30.0)
+    for length in (0, 1, 319, 30 * RATE + 1):
+        with pytest.raises(audio.AudioError, match=rf"^E230 a: lasts .*\({length} samples\); 0.02 to 30 s"):
+            audio.check_duration(length, RATE, "a", 0.02, 30.0)
+    audio.check_same_length({"wav": 3, "spk1": 3}, "a")
+    with pytest.raises(audio.AudioError, match=r"^E231 a: differ in length: wav 3, spk1 4, spk2 3 samples"):
+        audio.check_same_length({"wav": 3, "spk1": 4, "spk2": 3}, "a")
+
+
+def test_a_header_that_promises_hours_costs_no_memory(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(4096), RATE)
+    raw = bytearray(path.read_bytes())
+    raw[21] |= 0x0F  # the upper bits of the number of samples: 2^36 - 2^32 more
+    path.write_bytes(raw)
+    with pytest.raises(audio.AudioError, match=r"^E230 .*says that it holds 64,424,513,536 samples"):
+        audio.read_audio(path)
+
+
+def test_all_unreadable_files_are_named_at_once(tmp_path, tone):
+    """G9: missing, a folder, a command; 20 at most, with the number of all."""
+    audio.write_audio(tmp_path / "good.wav", tone, RATE)
+    paths = {f"u{number:02d}": str(tmp_path / f"{number}.wav") for number in range(30)}
+    paths |= {"good": str(tmp_path / "good.wav"), "folder": str(tmp_path)}
+    with pytest.raises(
+        audio.AudioError, match=r"^E110 wav.scp: 31 of 32 files cannot be read: u00 .*u19 .*\.\.\."
+    ) as caught:
+        audio.require_readable(paths, "wav.scp")
+    assert "u20" not in str(caught.value) and "no such file" in str(caught.value)
+    few = {"a": f"touch {tmp_path}/canary |", "b": str(tmp_path), "c": paths["good"]}
+    with pytest.raises(audio.AudioError, match=r"2 of 3 files .*a .*\(a command; .*b .*\(not a file\)"):
+        audio.require_readable(few, "wav.scp")
+    audio.require_readable({"good": paths["good"]}, "wav.scp")
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_without_permission(tmp_path, tone):
+    audio.write_audio(tmp_path / "a.wav", tone, RATE)
+    (tmp_path / "a.wav").chmod(0)
+    with pytest.raises(audio.AudioError, match=r"^E110 .*no permission"):
+        audio.read_audio(tmp_path / "a.wav")
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+    """libsndfile alone would say "System error." and leave a file that looks whole."""
+    code = "import resource, signal, sys; import numpy as np; from codecsep.data import audio\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    code += "audio.write_audio(sys.argv[1], np.zeros(100000), 16000)"
+    result = subprocess.run([sys.executable, "-c", code, tmp_path / "a.wav"], capture_output=True, text=True)
+    assert result.returncode == 1 and "E320 " in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """Tables, data directories and the files that appear whole or not at all."""
 
+import re
 import subprocess
 import sys
 
@@ -70,7 +71,17 @@ def test_table_round_trip_sorted_by_bytes(tmp_path):
         ("$(id) 1\n", "is not allowed"),
         ("a\u00a0b 1\n", "is not allowed"),
         ("x" * 201 + " 1\n", "is not allowed"),
+        ("ы" * 101 + " 1\n", "^E104 .*is not allowed .*200 bytes"),
+        ("a|b 1\n", "^E104 "),
+        ("a\u202eb 1\n", "^E104 "),
+        ("\ufeffa 1\n", "^E104 "),
+        ("a 1\nb\t2\n", r"^E105 .*t:2: holds a tab"),
+        ("a 1\tx\n", r"^E105 .*t:1: holds a tab"),
+        ("a 1\r\n", r"^E105 .*t:1: holds a line end of Windows"),
+        ("a \x1b[2J\n", r"^E105 .*t:1: holds the control character '.x1b'"),
+        ("a x\u2028b y\n", r"^E105 .*t:1: holds the control character"),
         (b"a \xff\xfe\n", r"is not UTF-8 \(byte 2\)"),
+        (b"a\xff 1\n", r"^E105 .*is not UTF-8"),
     ],
 )
 def test_malformed_tables(tmp_path, content, message):
@@ -80,6 +91,46 @@ def test_malformed_tables(tmp_path, content, message):
     assert str(tmp_path / "t") in str(caught.value)
 
 
+def test_every_error_has_its_code_place_and_cure(tmp_path):
+    """G4, G7, G8: the pattern that all errors follow, in one line."""
+    for content in ("", "a 1\n\n", "a 1\na 2\n", "../a 1\n", "a\t1\n", "a 1", "a\n"):
+        rewrite(tmp_path / "t", content)
+        with pytest.raises(DataDirError) as caught:
+            datadir.read_table(tmp_path / "t")
+        assert re.fullmatch(r"E10\d .+ \(fix: .+\)", str(caught.value)), str(caught.value)
+
+
+def test_a_home_directory_is_not_a_path(tmp_path):
+    rewrite(tmp_path / "wav.scp", "a ~/a.wav\n")
+    with pytest.raises(DataDirError, match=r"^E105 .*wav.scp:1: '~/a.wav' is not a path: ~ is not expanded"):
+        datadir.read_table(tmp_path / "wav.scp")
+    rewrite(tmp_path / "text", "a ~ about\n")
+    assert datadir.read_table(tmp_path / "text") == {"a": "~ about"}
+
+
+@pytest.mark.parametrize("content", ["b 1\na 2\n", "a_1 1\nA1 2\nb10 3\n"])
+def test_other_orders_are_an_error_with_the_cure(mixtures, content):
+    """G5: reading says how to mend it, and that mends it; writing always sorts."""
+    rewrite(mixtures / "utt2lufs", content)
+    with pytest.raises(DataDirError, match=r"^E102 .*utt2lufs:2: .* not sorted by the bytes") as caught:
+        DataDir(mixtures).table("utt2lufs")
+    subprocess.run(["bash", "-c", str(caught.value).split("fix: ")[1][:-1]], check=True)
+    assert len(DataDir(mixtures).table("utt2lufs")) == content.count("\n")
+
+
+def test_numbers_in_tables(mixtures):
+    directory = DataDir(mixtures)
+    assert directory.integers("utt2num_samples")["a-b-001"] == 1600
+    for value in ("1.5", "-1", "²", "1e3", "9" * 19, "0x10", "1_000"):
+        rewrite(mixtures / "utt2bad", f"a {value}\n")
+        with pytest.raises(DataDirError, match="^E105 .*utt2bad: a has .* a whole number from 0 is needed"):
+            DataDir(mixtures).integers("utt2bad")
+    for value in ("nan", "inf", "x", "١", "1e999"):
+        rewrite(mixtures / "utt2bad", f"a {value}\n")
+        with pytest.raises(DataDirError, match="^E105 .*utt2bad: a has .* a finite number is needed"):
+            DataDir(mixtures).floats("utt2bad")
+
+
 def test_what_tables_may_hold(tmp_path):
     rewrite(tmp_path / "t", "a x y\nидентификатор-1  2 \nb \n")
     assert datadir.read_table(tmp_path / "t", allow_empty=True) == {"a": "x y", "идентификатор-1": "2", "b": ""}
@@ -87,7 +138,7 @@ def test_what_tables_may_hold(tmp_path):
 
 def test_a_bad_table_is_never_written(tmp_path):
     datadir.write_table(tmp_path / "t", {"a": "1"})
-    for bad in ({"a b": "1"}, {"a": "x\ny"}, {"a": "x\rb 2"}):
+    for bad in ({"a b": "1"}, {"a": "x\ny"}, {"a": "x\rb 2"}, {"a": "\x1b[2J"}, {"a/../b": "1"}):
         with pytest.raises(DataDirError):
             datadir.write_table(tmp_path / "t", bad)
     assert datadir.read_table(tmp_path / "t") == {"a": "1"}
@@ -124,7 +175,11 @@ def test_missing_directory_and_table(tmp_path, mixtures):
         ("spk2utt", "a-b a-b-000 a-b-001\n", "does not agree with utt2spk"),
         ("sot_order", "a-b-000 2 2\na-b-001 1 2\na-b-002 2 1\n", "'2 2' is no order"),
         ("sot_order", "a-b-000 1 2 3\na-b-001 1 2\na-b-002 0 1\n", "'0 1' is no order"),
-        ("utt2num_samples", "a-b-000 1600\na-b-001 1599\na-b-002 1600\n", "holds 1,600 samples, utt2num_samples says 1,599"),
+        (
+            "utt2num_samples",
+            "a-b-000 1600\na-b-001 1599\na-b-002 1600\n",
+            "holds 1,600 samples, utt2num_samples says 1,599",
+        ),
         ("text_spk2", "a-b-000\na-b-001 x\na-b-002 y\n", "1 transcripts are empty"),
     ],
 )
