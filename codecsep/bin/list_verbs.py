@@ -130,7 +130,7 @@ From lines `<utterance> <speaker>` makes lines `<speaker> <utterance> ...`, in t
     range(0, 2),
     _group,
 )
-UNutt2spk_to_spk2utt = Verb(
+spk2utt_to_utt2spk = Verb(
     "spk2utt_to_utt2spk.pl",
     """usage: spk2utt_to_utt2spk.pl [spk2utt] > utt2spk
 From lines `<speaker> <utterance> ...` makes lines `<utterance> <speaker>`.""",
