@@ -65,6 +65,7 @@ class CropDataset:
 def _read_all(scp: Path) -> tuple[list[str], list[np.ndarray], int]:
     """Ids, int16 signals and their common rate."""
     table = read_table(scp)
+    audio.require_readable(table, scp)
     signals: list[np.ndarray] = []
     rate = None
     for key, path in table.items():

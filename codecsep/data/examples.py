@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from codecsep.data import audio, mixing
-from codecsep.data.ark import TokenReader, read_codec_info
+from codecsep.data.ark import TokenReader, check_frames, read_codec_info
 from codecsep.data.datadir import DataDir
 from codecsep.data.mixing import Config as MixingConfig
 from codecsep.data.sources import SourceAudio
@@ -50,6 +50,8 @@ class Dataset:
         self.data, self.fields = DataDir(data_dir), check_fields(fields, make_sequence)
         self.max_frames, self.make_sequence = max_frames, make_sequence
         self.speakers = self.data.speakers()
+        has_lengths = self.data.has("utt2num_samples")
+        self.num_samples = self.data.integers("utt2num_samples") if has_lengths else {}
         self.dump = _check_dump(dump_dir, self.fields)
         self.frame_rate = read_codec_info(self.dump).frame_rate if self.dump else FRAME_RATE
         self.num_frames = _stored_frames(self.data, self.dump)
@@ -90,7 +92,13 @@ class Dataset:
         return [self.readers[names[index]][key][:, : self.max_frames] for index in order]
 
     def _wave(self, table: str, key: str) -> np.ndarray:
-        samples, rate = audio.read_audio(self.data.table(table)[key])
+        path = self.data.table(table).get(key)
+        if path is None:
+            raise ExampleError("E103", f"has no line for {key!r}", self.data.path / table, "run --stage 0 again")
+        length = self.num_samples.get(key)
+        samples, rate = audio.read_audio(path, declared=length if table == "wav.scp" else None)
+        if length is not None and len(samples) > length:  # a source may end before its mixture
+            audio.check_same_length({"wav.scp": length, table: len(samples)}, f"{self.data.path}: {key}")
         return samples if self.max_frames is None else samples[: round(self.max_frames * rate / self.frame_rate)]
 
     def _open_readers(self) -> dict[str, TokenReader]:
@@ -186,7 +194,7 @@ class DynamicDataset:
             if all(key in self.usable for key in draw.ids):
                 return draw
         what = "1000 draws in a row held an utterance that stage 2 skipped"
-        raise ExampleError("E108", what, self.audio.table.parent, "see skipped.tsv of stage 2 and mend the audio")
+        raise ExampleError("E108", what, self.audio.path, "see skipped.tsv of stage 2 and mend the audio")
 
     def _source_frames(self, draw: mixing.Draw) -> list[int]:
         """Frames of each source in the mixture before cropping; in mode "min" all are cut to the shortest."""
@@ -247,17 +255,31 @@ def _check_dump(dump_dir: Path | str | None, fields: Sequence[str]) -> Path | No
 
 
 def _stored_frames(data: DataDir, dump: Path | None) -> dict[str, int]:
-    """Frames by utterance: of stage 2, or without it of utt2num_samples in units of 20 ms."""
+    """Frames by utterance: of stage 2, or without it of utt2num_samples in units of 20 ms.
+
+    Raises ArkError when a single source has other frames than its samples give, or a mixture more of them.
+    """
     if dump is not None:
         frames = DataDir(dump).integers("utt2num_frames")
         unknown = sorted(set(frames) - set(data.ids))
         if unknown:
             what = f"has codes of {len(unknown)} utterances that are not in {data.path}, first {unknown[:3]}"
             raise ExampleError("E103", what, dump, "run --stage 2 again")
+        _check_frames(frames, data, dump)
         return frames
     rate = audio.sample_rate(next(iter(data.table("wav.scp").values())))
     samples = data.integers("utt2num_samples")
     return {key: math.ceil(value * FRAME_RATE / rate) for key, value in samples.items()}
+
+
+def _check_frames(frames: dict[str, int], data: DataDir, dump: Path) -> None:
+    """The silence behind the speakers of a mixture has no codes, so a mixture may have fewer frames than samples."""
+    rate = audio.sample_rate(next(iter(data.table("wav.scp").values())))
+    frame_rate, samples = read_codec_info(dump).frame_rate, data.integers("utt2num_samples")
+    for key, found in frames.items():
+        longest = math.ceil(samples.get(key, 0) * frame_rate / rate)
+        if not data.speakers() or found > longest:
+            check_frames(found, samples.get(key, 0), rate, frame_rate, f"{dump}/utt2num_frames: {key}")
 
 
 def _order_of_crop(sources: np.ndarray, rate: int) -> list[int]:

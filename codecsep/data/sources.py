@@ -19,15 +19,18 @@ class SourceAudio:
     """utterance id -> float32 [L] in [-1, 1].
 
     All audio is read when the object is made, into one array of int16 that forked workers share (up to `ram_limit`
-    bytes, above that from the files at each access). Raises SourceError when rates or utt2num_samples do not agree,
-    AudioError on a file that cannot be read.
+    bytes, above that from the files at each access). Raises SourceError when rates or ids do not agree, AudioError on
+    files that cannot be read or are not as long as utt2num_samples says.
     """
 
     def __init__(self, sources_dir: Path | str, ram_limit: int = RAM_LIMIT):
         directory = DataDir(sources_dir)
-        self.paths = directory.table("wav.scp")
-        self.table = directory.path / "utt2num_samples"
+        self.path, self.paths = directory.path, directory.table("wav.scp")
         self.num_samples = directory.integers("utt2num_samples")
+        if missing := [key for key in self.paths if key not in self.num_samples]:
+            what = f"has no line for {len(missing)} utterances of wav.scp, first {missing[:3]}"
+            raise SourceError("E103", what, directory.path / "utt2num_samples", "run --stage 0 again")
+        audio.require_readable(self.paths, directory.path / "wav.scp")
         self.rate = audio.sample_rate(next(iter(self.paths.values())))
         self.places: dict[str, int] = {}
         if 2 * sum(self.num_samples.values()) <= ram_limit:
@@ -51,11 +54,8 @@ class SourceAudio:
             position += size
 
     def _read(self, key: str) -> np.ndarray:
-        samples, rate = audio.read_audio(self.paths[key])
+        samples, rate = audio.read_audio(self.paths[key], declared=self.num_samples[key])
         if rate != self.rate:
             what = f"has {rate} Hz, others {self.rate} Hz"
             raise SourceError("E221", what, self.paths[key], "resample in stage 0")
-        if len(samples) != self.num_samples[key]:
-            what = f"has {len(samples)} samples, {self.table} says {self.num_samples[key]}"
-            raise SourceError("E202", what, self.paths[key], "run --stage 0 again")
         return samples

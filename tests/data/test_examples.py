@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from codecsep.data import audio, datadir, mixing
-from codecsep.data.ark import CodecInfo, TokenWriter, write_codec_info
+from codecsep.data.ark import ArkError, CodecInfo, TokenWriter, write_codec_info
+from codecsep.data.datadir import DataDir
 from codecsep.data.examples import Dataset, DynamicConfig, DynamicDataset, ExampleError
-from codecsep.data.sources import SourceError
 
 RATE, HOP, LEVELS, SIZE = 16000, 320, 8, 512
 INFO = CodecInfo("toy", "00", RATE, RATE / HOP, HOP, LEVELS, SIZE)
@@ -85,8 +85,10 @@ def stored(tmp_path):
 
 def same(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(
-        all(np.array_equal(x, y) for x, y in zip(a[name], b[name], strict=True)) if name == "codes" else
-        np.array_equal(a[name], b[name]) for name in a
+        all(np.array_equal(x, y) for x, y in zip(a[name], b[name], strict=True))
+        if name == "codes"
+        else np.array_equal(a[name], b[name])
+        for name in a
     )
 
 
@@ -269,9 +271,35 @@ def test_dynamic_refuses_offsets_with_cached_codes(sources):
     assert len(DynamicDataset(*sources, ("mixture",), config)[0]["mixture"])
 
 
+def test_a_mixture_or_source_of_another_length(stored):
+    """U2, U10: a recording that is not the one that was listed, a source that is longer than its mixture."""
+    data, _ = stored
+    table = DataDir(data).table("wav.scp")
+    with open(table["m1"], "rb") as file:
+        longer = file.read()
+    audio.write_audio(table["m1"], np.zeros(17), RATE)
+    with pytest.raises(audio.AudioError, match="^E202 .*holds 17 samples, utt2num_samples says 6,400"):
+        Dataset(data, None, ["mixture"])[0]
+    with open(table["m1"], "wb") as file:
+        file.write(longer)
+    audio.write_audio(DataDir(data).table("spk1.scp")["m1"], np.ones(6401) / 2, RATE)
+    with pytest.raises(audio.AudioError, match="^E231 .*m1: differ in length: wav.scp 6400, spk1.scp 6401 samples"):
+        Dataset(data, None, ["sources"])[0]
+
+
+@pytest.mark.parametrize(("key", "count"), [("a1", 0), ("a1", 10**6)])
+def test_frames_that_do_not_fit_the_audio(sources, key, count):
+    """A6."""
+    data, dump = sources
+    table = DataDir(dump).integers("utt2num_frames") | {key: count}
+    datadir.write_table(dump / "utt2num_frames", table)
+    with pytest.raises(ArkError, match=f"^E305 .*utt2num_frames: {key}: holds {count} frames, .* give "):
+        Dataset(data, dump, ["codes"])
+
+
 def test_wrong_number_of_samples_in_the_table(sources):
     data, _ = sources
     table = datadir.read_table(data / "utt2num_samples") | {"b1": "17"}
     datadir.write_table(data / "utt2num_samples", table)
-    with pytest.raises(SourceError, match="^E202 .*stage 0"):
+    with pytest.raises(audio.AudioError, match="^E202 .*utt2num_samples says 17.*stage 0"):
         dynamic(sources)
