@@ -1,4 +1,4 @@
-"""Stages 2 and 3 on a toy codec: exact lengths, shards, skipped utterances, what is done stays done."""
+"""Stage 2 on a toy codec: exact lengths, shards, skipped utterances, what is done stays done."""
 
 import json
 import os
@@ -6,76 +6,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from toy_codec import HOP, LEVELS, RATE, SAMPLES, SIZE, content, run
 
-from codecsep.bin import build_sequences, shards, tokenise
-from codecsep.codecs import base
+from codecsep.bin import shards
 from codecsep.data import audio, datadir
-from codecsep.data.ark import ArkError, CodecInfo, TokenReader, read_codec_info, write_codec_info
+from codecsep.data.ark import ArkError, CodecInfo, read_codec_info, write_codec_info
 from codecsep.data.examples import Dataset
-from codecsep.tokens import sot
-from codecsep.tokens.vocab import Vocab
-
-RATE, HOP, LEVELS, SIZE = 8000, 160, 3, 64
-SAMPLES = {"a": 1000, "b": 1600, "c": 161, "d": 2400, "e": 1601}
-
-
-class ToyCodec:
-    """Codes of a frame: three quantised statistics of its own samples, so padding and neighbours change nothing."""
-
-    def __init__(self, info: CodecInfo):
-        self.info = info
-        self.encoded: list[int] = []
-
-    def num_frames(self, num_samples: int) -> int:
-        return -(-num_samples // HOP)
-
-    def encode(self, wav, lengths):
-        self.encoded.append(len(wav))
-        padded = torch.nn.functional.pad(wav, (0, -wav.shape[1] % HOP)).reshape(len(wav), -1, HOP)
-        values = torch.stack([padded.mean(-1), padded.abs().mean(-1), padded[..., 0]], 1)
-        return ((values + 1) / 2 * (SIZE - 1)).long(), -(-lengths // HOP)
-
-
-@pytest.fixture
-def codec(tmp_path, monkeypatch):
-    info = CodecInfo("toy", "f0", RATE, RATE / HOP, HOP, LEVELS, SIZE)
-    write_codec_info(tmp_path / "codec", info)
-    toy = ToyCodec(info)
-    monkeypatch.setattr(base, "load", lambda path, device="cpu": toy)
-    return toy
-
-
-def write_set(tmp_path, name: str, tables: list[str]):
-    generator = np.random.default_rng(5)
-    for table in tables:
-        rows = {}
-        for key, size in SAMPLES.items():
-            rows[key] = tmp_path / "wav" / f"{name}-{table}-{key}.wav"
-            audio.write_audio(rows[key], generator.uniform(-0.5, 0.5, size), RATE)
-        datadir.write_table(tmp_path / "data" / name / table, rows)
-    datadir.write_table(tmp_path / "data" / name / "utt2num_samples", SAMPLES)
-    datadir.write_table(tmp_path / "data" / name / "sot_order", {key: "2 1" for key in SAMPLES})
-    return tmp_path / "data" / name
-
-
-@pytest.fixture
-def mixtures(tmp_path):
-    return write_set(tmp_path, "train", ["wav.scp", "spk1.scp", "spk2.scp"])
-
-
-@pytest.fixture
-def singles(tmp_path):
-    return write_set(tmp_path, "train_sources", ["wav.scp"])
-
-
-def run(tmp_path, data, *options: str) -> int:
-    fixed = ["--codec", str(tmp_path / "codec"), "--data", str(data), "--out", str(tmp_path / "dump" / data.name)]
-    return tokenise.main([*fixed, *options])
-
-
-def content(dump, name: str) -> dict[str, np.ndarray]:
-    reader = TokenReader(dump / f"{name}.scp", SIZE, LEVELS)
-    return {key: reader[key] for key in reader}
 
 
 def test_batched_equals_one_by_one_with_exact_lengths(tmp_path, codec, singles):
@@ -273,77 +209,6 @@ def test_mistakes_on_the_command_line(tmp_path, codec, singles, capsys):
     (tmp_path / "codec" / "codec.json").unlink()
     assert run(tmp_path, singles) == 2
     assert "stage 1" in capsys.readouterr().err
-
-
-SMALL = """
-model: slm_ss
-optim: {lr: 0.001}
-network:
-  codebook_size: 64
-  num_codebooks: 3
-"""
-
-
-@pytest.fixture
-def small_model(monkeypatch):
-    """slm_ss without its network: only what stage 3 asks of a model."""
-    from codecsep.models import slm_ss
-
-    class Model:
-        fields = ("mixture", "sequence")
-
-        def __init__(self, network):
-            self.vocab = Vocab(network.codebook_size)
-
-        def sequence(self, example):
-            return sot.build(example["codes"], self.vocab)
-
-    monkeypatch.setattr(slm_ss, "Model", Model)
-    return Model
-
-
-def build(tmp_path, text: str, *overrides: str) -> int:
-    (tmp_path / "ar.yaml").write_text(text)
-    place = ["--data", str(tmp_path / "data" / "train"), "--dump", str(tmp_path / "dump" / "train")]
-    return build_sequences.main(["--config", str(tmp_path / "ar.yaml"), *place, *overrides])
-
-
-def test_sequences_split_back_into_the_codes_in_sot_order(tmp_path, codec, mixtures, small_model):
-    run(tmp_path, mixtures)
-    assert build(tmp_path, SMALL) == 0
-    dump = tmp_path / "dump" / "train"
-    names = (dump / "token_list.txt").read_text().split()
-    assert names[0] == "code_0" and names[63:] == ["code_63", "<sos>", "<sc>", "<eos>"]
-    stored = Dataset(mixtures, dump, ("sequence", "codes"))
-    for index, key in enumerate(stored.ids):
-        example = stored[index]
-        second, first = content(dump, "spk2_codes")[key], content(dump, "spk1_codes")[key]
-        speakers = sot.split(torch.from_numpy(example["sequence"]), Vocab(SIZE))
-        assert np.array_equal(speakers[0], second) and np.array_equal(speakers[1], first)
-        assert datadir.read_table(dump / "utt2seq_len")[key] == str(example["sequence"].shape[1])
-
-
-def test_a_model_without_sequences_says_so(tmp_path, codec, mixtures, small_model, capsys):
-    run(tmp_path, mixtures)
-    small_model.sequence = lambda self, example: None
-    assert build(tmp_path, SMALL) == 0
-    assert "needs no sequences" in capsys.readouterr().err
-    small_model.fields = ("mixture", "sources")
-    assert build(tmp_path, SMALL) == 0
-    assert not list((tmp_path / "dump").rglob("seq.*"))
-
-
-def test_sizes_of_model_and_codec_must_agree(tmp_path, codec, mixtures, small_model, capsys):
-    run(tmp_path, mixtures)
-    assert build(tmp_path, SMALL, "--network.codebook_size", "63") == 2
-    assert "set it to 64" in capsys.readouterr().err
-    assert build(tmp_path, SMALL, "--network.codebok_size", "64") == 2
-    assert "nearest: 'network.codebook_size'" in capsys.readouterr().err
-
-
-def test_sequences_before_codes_name_the_stage(tmp_path, mixtures, small_model, capsys):
-    assert build(tmp_path, SMALL) == 2
-    assert "stage 2" in capsys.readouterr().err
 
 
 def test_a_dump_that_was_tampered_with_is_found(tmp_path, codec, mixtures):
