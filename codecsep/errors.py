@@ -328,4 +328,8 @@ CODES: dict[str, Code] = {
         "the system refused",
         "The operating system refused to read or write: a path is missing, not permitted, or a disk does not answer.",
     ),
+    "W210": Code(
+        "odd audio",
+        "Clipped, offset, silent or very quiet audio that a data_report.tsv lists; nothing stops because of it.",
+    ),
 }
