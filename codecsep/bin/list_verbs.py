@@ -20,7 +20,7 @@ def _split(given: Given) -> None:
             "E131", f"{len(outputs)} outputs were given", fix="give one for each part, or one after -j N ID"
         )
     lines = list(lists.read_lines(name))
-    where = "standard input" if name == STREAM else name
+    where = lists.spoken(name)
     if given.has("--utt2spk"):
         path = given.value("--utt2spk")
         parts = lists.divide_by_group(lines, lists.read_map(lists.read_lines(path), path), num_parts, where)
@@ -47,7 +47,7 @@ def _filter(given: Given) -> None:
     known = lists.ids(lists.read_lines(table), table)
     is_wanted = (lambda key: key not in known) if given.has("--exclude") else known.__contains__
     field = given.whole("-f", default=1, floor=1)
-    lists.write_lines([STREAM], [lists.select(lists.read_lines(name), is_wanted, field, name)])
+    lists.write_lines([STREAM], [lists.select(lists.read_lines(name), is_wanted, field, lists.spoken(name))])
 
 
 def _map(given: Given) -> None:
@@ -64,12 +64,12 @@ def _map(given: Given) -> None:
             raise ListError("E135", f"{lists.text(word)} is not in {table}", where, fix)
         return word
 
-    lines = lists.translate(lists.read_lines(name), lookup, _fields(given.value("-f", "1-")), name)
+    lines = lists.translate(lists.read_lines(name), lookup, _fields(given.value("-f", "1-")), lists.spoken(name))
     lists.write_lines([output], [list(lines)])  # all of them are there before the first is written
 
 
 def _fields(text: str) -> range:
-    """ "2", "2-4", "2-", "-3" as a range."""
+    """Fields as they are given on the command line: 2, 2-4, 2- or -3. Raises UsageError."""
     match = re.fullmatch("([0-9]{0,9})(-?)([0-9]{0,9})", text)
     if not match or text in ("", "-"):
         raise UsageError("E131", f"-f takes fields such as 2, 2-4, 2- or -3, got '{text}'", fix="see --help")
@@ -82,12 +82,12 @@ def _fields(text: str) -> range:
 
 def _group(given: Given) -> None:
     name = given.words[0] if given.words else STREAM
-    lists.write_lines([STREAM], [lists.group(lists.read_lines(name), name)])
+    lists.write_lines([STREAM], [lists.group(lists.read_lines(name), lists.spoken(name))])
 
 
 def _ungroup(given: Given) -> None:
     name = given.words[0] if given.words else STREAM
-    lists.write_lines([STREAM], [lists.ungroup(lists.read_lines(name), name)])
+    lists.write_lines([STREAM], [lists.ungroup(lists.read_lines(name), lists.spoken(name))])
 
 
 split_scp = Verb(

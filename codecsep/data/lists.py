@@ -36,22 +36,37 @@ def _without_ends(stream: Iterable[bytes]) -> Iterator[bytes]:
     return (line[:-1] if line.endswith(b"\n") else line for line in stream)
 
 
+def spoken(name: str) -> str:
+    """What a message calls a list."""
+    return "standard input" if name == STREAM else name
+
+
 def write_lines(names: Sequence[str], parts: Sequence[Iterable[bytes]]) -> None:
     """Write each part to its file (`-`: standard output): all files of them, or none when an error is raised.
 
-    A file takes its place by a rename; a pipe or a device is written to, and a link is followed.
+    A file takes its place by a rename; a pipe or a device is written to, and a link is followed. Raises ListError when
+    one file is named twice.
     """
+    places = [os.path.realpath(name) for name in names if not _is_special(name)]
+    for place in places:
+        if places.count(place) > 1:
+            raise ListError("E136", "is to hold two parts", place, "give each part a file of its own")
     with contextlib.ExitStack() as stack:
         for name, lines in zip(names, parts, strict=True):
             if name == STREAM:
                 _write_to(sys.stdout.buffer, lines)
-            elif Path(name).exists() and not Path(name).is_file():
+            elif _is_special(name):
                 with open(name, "wb") as stream:
                     _write_to(stream, lines)
             else:
                 beside = stack.enter_context(atomic.replacing(os.path.realpath(name), forced=False))
                 with open(beside, "wb") as stream:
                     _write_to(stream, lines)
+
+
+def _is_special(name: str) -> bool:
+    """Standard output, a pipe, a device: nothing that a file could take the place of."""
+    return name == STREAM or (Path(name).exists() and not Path(name).is_file())
 
 
 def _write_to(stream, lines: Iterable[bytes]) -> None:
