@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from codecsep.codecs.base import REPAIR, CodecError, read_config
@@ -26,6 +25,7 @@ from codecsep.nn.convnext import ConvNeXtStack
 from codecsep.nn.quantize import QuantizeConfig, ResidualQuantizer
 from codecsep.signal.stft import num_frames, same_istft, same_stft
 from codecsep.tokens.padding import length_mask
+from codecsep.weight_file import read_safetensors
 
 
 @dataclass
@@ -163,7 +163,7 @@ class MiniCodec(nn.Module):
 def build(config_path: Path, weights: Path, info: CodecInfo) -> MiniCodec:
     """The mini codec from its config and weights (stored as float16, computed in float32), keys strict."""
     network = Network(read_config(config_path, Config))
-    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    state = {name: tensor.float() for name, tensor in read_safetensors(weights).items()}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:  # shapes: config.yaml was edited, or is another codec's

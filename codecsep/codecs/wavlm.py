@@ -7,17 +7,15 @@ architecture, which serves tests and counting.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from codecsep.errors import CodecsepError
 from codecsep.torch_audio import import_torchaudio
+from codecsep.weight_file import read_pickled, read_safetensors
 
 MAKERS = {
     "base": lambda: import_torchaudio().models.wavlm_base(),
@@ -106,22 +104,14 @@ def fill(network: nn.Module, state: dict[str, Tensor], config: Config) -> None:
 def read_checkpoint(path: Path, size: str) -> dict[str, Tensor]:
     """A state dict for torchaudio's WavLM from a `transformers` directory or a torchaudio state dict.
 
-    Raises WavLMError when there is no such path; unpickling is restricted to tensors (`weights_only`).
+    Raises WavLMError when there is no such path, WeightFileError when it is damaged or holds more than weights.
     """
     if path.is_dir():
         return from_transformers(path)
     if not path.is_file():
         fix = "give a transformers directory or a torchaudio state dict"
         raise WavLMError("E355", f"no WavLM-{size} weights here", path, fix)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        fix = "convert it to safetensors where you trust it"
-        raise WavLMError("E702", "holds more than tensors and is not loaded", path, fix) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
-        raise WavLMError("E355", f"is damaged: {str(error)[:200]}", path, "fetch it again") from error
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
 
 
 def from_transformers(path: Path) -> dict[str, Tensor]:

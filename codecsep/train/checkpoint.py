@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from codecsep import config
 from codecsep.data import atomic
 from codecsep.errors import CodecsepError
+from codecsep.weight_file import WeightFileError, read_safetensors
 
 Tensors = dict[str, Tensor]
 MODEL, EMA = "model.safetensors", "ema.safetensors"
@@ -36,12 +36,12 @@ def average(files: list[Path]) -> Tensors:
     """Mean of the weights in several files, summed in float64; integers are those of the first file."""
     if not files:
         raise WeightsError("E402", "no checkpoint is left to average", "", "train again in a new directory")
-    result = load_file(files[0])
+    result = read_weights(files[0])
     if len(files) == 1:
         return result
     sums = {name: tensor.double() for name, tensor in result.items() if tensor.is_floating_point()}
     for file in files[1:]:
-        other = load_file(file)
+        other = read_weights(file)
         for name in sums:
             sums[name] += other[name].double()
     return result | {name: (total / len(files)).to(result[name].dtype) for name, total in sums.items()}
@@ -77,9 +77,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def read_weights(path: Path) -> Tensors:
     """The tensors of a .safetensors file. Raises WeightsError (E441) when it is missing or damaged."""
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError("E441", f"cannot be read ({error})", path, "train it, or copy it, again") from error
+        return read_safetensors(path)
+    except WeightFileError as error:
+        raise WeightsError("E441", f"cannot be read: {error.what}", path, "train it, or copy it, again") from error
 
 
 def differences(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
