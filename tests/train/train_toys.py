@@ -9,10 +9,12 @@ import sys
 import time
 import types
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # noqa: F401 -- the first optimiser imports it, for 2 s: once is enough for all processes
 from torch import nn
 
 from codecsep.data.buckets import BatchConfig
@@ -164,7 +166,15 @@ def prune(directory: str) -> None:
 
 
 def processes():
-    """Cheap clean processes: forked from a server that has imported this file, and torch, once."""
+    """Cheap clean processes: forked from a server that has imported these files, and torch, once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train_toys"])
+    context.set_forkserver_preload(["train_toys", "runs"])
+    here = Path(__file__)
+    before = os.environ.get("PYTHONPATH")
+    # Python 3.11's server looks for what it is to import in its own path only, and says nothing when it finds none
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(here.parent), str(here.parents[2]), before or ""])
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
     return context
