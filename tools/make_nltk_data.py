@@ -15,7 +15,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from codecsep.errors import CodecsepError  # noqa: E402
+
 TAGGER = "averaged_perceptron_tagger_eng"
+
+
+class DataError(CodecsepError):
+    """A package that is missing, or is not what it was."""
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -24,14 +32,15 @@ class PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type:
         if name == "set" and module in ("__builtin__", "builtins"):
             return set
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a file of weights")
+        what = f"{module}.{name} is not allowed in a file of weights"
+        raise DataError("E702", what, "textblob-aptagger", "install the pinned version of this package")
 
 
 def package_dir(name: str) -> Path:
     """The folder of an installed package, found without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        sys.exit(f'{name} is not installed: pip install -e ".[alm]" -c constraints.txt')
+        raise DataError("E901", "is not installed", name, 'pip install -e ".[alm]" -c constraints.txt')
     return Path(spec.origin).parent
 
 
@@ -79,4 +88,7 @@ def main(out: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: make_nltk_data.py OUT")
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except CodecsepError as fault:
+        sys.exit(f"make_nltk_data.py: {fault}")

@@ -19,6 +19,7 @@ from codecsep.errors import CodecsepError
 
 ID_PATTERN = re.compile(r"(?![-.])(?!.*\.\.)[\w.+=@%,:#~-]{1,200}")
 ID_RULE = "1 to 200 bytes of letters, digits or _ . + = @ % , : # ~ -, not starting with - or ., without '..'"
+MAX_TABLE_BYTES = 1 << 30
 MAX_ID_BYTES = 200  # an id becomes a file name, of which most file systems allow 255 bytes
 CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")  # all but the end of a line
 SPEAKER_FILE = re.compile(r"spk([1-9][0-9]*)\.scp")
@@ -258,6 +259,8 @@ def _lines(path: Path) -> list[str]:
     """The lines of a text file without their ends."""
     if not path.is_file():
         raise DataDirError("E106", "no such file", path, "run the stage that writes it (--stage 0 for data/)")
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise DataDirError("E707", f"holds more than {MAX_TABLE_BYTES:,} bytes", path, "give a table, not data")
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
