@@ -208,7 +208,7 @@ def read(folder: Path, name: str = "") -> dict[str, Any]:
             raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
         if not all(isinstance(manifest[key], dict) for key in ("inputs", "outputs", "values", "settings", "counts")):
             raise ValueError("a part of another kind")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StageError("E122", f"cannot be read ({error})", path, "delete it and run its stage again") from error
     return manifest
 

@@ -26,6 +26,7 @@ from codecsep.data.digest import file_sha256, text_sha256
 from codecsep.errors import CodecsepError
 from codecsep.faults import faultpoint
 from codecsep.train.checkpoint import EMA, MODEL, Tensors, contiguous
+from codecsep.weight_file import read_pickled
 
 OPTIMIZER, STATE, MANIFEST, DONE = "optimizer.pt", "state.json", "manifest.json", ".done"
 FORMAT = 2
@@ -202,7 +203,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def read_optimizer(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
+    return read_pickled(folder / OPTIMIZER)
 
 
 def weights_file(folder: Path) -> Path:
