@@ -21,6 +21,7 @@ from codecsep.errors import CodecsepError
 PROG = "codecsep-separate"
 FILE_WINDOW_SECONDS, FILE_OVERLAP_SECONDS = 8.0, 2.0
 RECIPE_EXP = Path("egs/prompts2mix/slm_ss/exp")
+MADE_BY = "4 or --stage 5"
 NETWORKS = ("ar", "nar")  # what an experiment directory of the recipe holds
 
 
@@ -74,9 +75,9 @@ def experiments(args: argparse.Namespace) -> tuple[list[Path], Path]:
     exp = args.exp or default_exp()
     models = args.models or [exp / name for name in NETWORKS]
     codec = args.codec or exp / "codec"
-    for path, made_by in [*((model / "best.safetensors", "4 or 5") for model in models), (codec / "codec.json", "1")]:
+    for path, made_by in [*((model / "best.safetensors", MADE_BY) for model in models), (codec / "codec.json", "1")]:
         if not path.is_file():
-            fix = f"train a system with ./run.sh in {RECIPE_EXP.parent} (stage {made_by} makes it), or give --exp DIR"
+            fix = f"train a system in {RECIPE_EXP.parent} with ./run.sh (--stage {made_by}), or give --exp DIR"
             raise CommandError("E861", "no such file", path, fix)
     return models, codec
 

@@ -46,7 +46,7 @@ def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, opt
     upstream.require(args.data, "0")
     upstream.require(codec, "1")
     for model in models:
-        upstream.require(model, "4 (or 5)")
+        upstream.require(model, "4 or --stage 5")
     mixtures = datadir.DataDir(args.data).table("wav.scp")
     work = work_of(args, models, codec, options)
     with locked(args.out):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codecsep import config
+from codecsep.bin import upstream
 from codecsep.data import atomic, manifest
 from codecsep.data.lock import locked
 from codecsep.data.manifest import Counts, Work
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROG}: {args.out} is up to date", file=sys.stderr)
         return 0
     unchanged.check_inputs(args.out, work.values)
+    upstream.require_for_training(*inputs_of(given))
     from codecsep.train.settings import TrainConfig
 
     flags = [part for flag in FLAGS if getattr(args, flag) for part in (f"--paths.{flag}", getattr(args, flag))]
@@ -76,12 +78,19 @@ def given_settings(args: argparse.Namespace, overrides: Sequence[str]) -> dict[s
 
 def work_of(given: Mapping[str, Any]) -> Work:
     """What the result depends on: settings, as far as they change it, and hashes of the data and initial weights."""
+    settings = {key: value for key, value in config.flatten(given).items() if key not in unchanged.OF_THE_RUN}
+    paths, weights = inputs_of(given)
+    every = [paths.get(flag, "") for flag in FLAGS]
+    return Work("4", values=unchanged.inputs_of(every, weights), settings=settings)
+
+
+def inputs_of(given: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """The directories of the data by their flags, and the files or experiments of the initial weights."""
     flat = config.flatten(given)
-    settings = {key: value for key, value in flat.items() if key not in unchanged.OF_THE_RUN}
-    paths = [str(flat.get(f"paths.{flag}", "")) for flag in FLAGS]
+    paths = {flag: str(flat[f"paths.{flag}"]) for flag in FLAGS if flat.get(f"paths.{flag}")}
     parts = flat.get("init") if isinstance(flat.get("init"), list) else []
     weights = [part.get("file") or flat.get("init_from", "") for part in parts if isinstance(part, Mapping)]
-    return Work("4", values=unchanged.inputs_of(paths, filter(None, map(str, weights))), settings=settings)
+    return paths, [str(path) for path in weights if path]
 
 
 def start_from(parts: list[Any], experiment: str) -> None:

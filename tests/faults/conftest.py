@@ -9,11 +9,24 @@ from nano import CORPUS, ROOT, STAGES, Nano, make_corpus, record
 from nursery import Nursery
 
 # Every point that is passed is counted when some fault is asked for; this one never comes.
-COUNT = """
-import atexit, json, os
+NO_FAULT = "manifest.after_done@99999:here"
+# What a command passed, and where it wanted to connect to, goes into the file $NOTES when it ends.
+NOTE = """
+import json, os, socket
 from codecsep import faults
-def _write(): open(os.environ["PASSED"], "w").write(json.dumps(faults._passed))
-os._exit, _exit = (lambda status: (_write(), _exit(status))), os._exit
+asked = []
+def note(name):
+    plain = getattr(socket.socket, name)
+    setattr(socket.socket, name, lambda self, address: (asked.append(repr(address)), plain(self, address))[1])
+for name in ("connect", "connect_ex"):
+    note(name)
+lookup = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: (asked.append(repr(host)), lookup(host, *rest, **more))[1]
+def leave(status, leave=os._exit):
+    with open(os.environ["NOTES"], "w") as file:
+        json.dump({"passed": faults._passed, "asked": asked}, file)
+    leave(status)
+os._exit = leave
 """
 
 
@@ -27,13 +40,17 @@ def nano(tmp_path_factory):
     for stage in STAGES:
         place = recipe.copy(stage, recipe.before(stage + 1))
         began = time.monotonic()
-        counted = []
-        for words in recipe.commands[stage]:
-            counts = folder / "passed.json"
-            variables = {"NURSERY_BEFORE": COUNT, "PASSED": str(counts)}
-            status = recipe.command(place, words, "manifest.after_done@99999:here", folder / "clean.log", **variables)
-            assert status == 0, (words, (folder / "clean.log").read_text()[-3000:])
-            counted.append(json.loads(counts.read_text()))
-        recipe.passed[stage], recipe.seconds[stage] = counted, time.monotonic() - began
+        recipe.passed[stage] = [clean(recipe, place, words) for words in recipe.commands[stage]]
+        recipe.seconds[stage] = time.monotonic() - began
     yield recipe
     recipe.nursery.close()
+
+
+def clean(recipe: Nano, place, words: list[str]) -> dict[str, int]:
+    """Run one command of the clean run: the fault points that it passed."""
+    log, notes = recipe.folder / "clean.log", recipe.folder / "notes.json"
+    status = recipe.command(place, words, NO_FAULT, log, NURSERY_BEFORE=NOTE, NOTES=str(notes))
+    assert status == 0, (words, log.read_text(errors="replace")[-3000:])
+    noted = json.loads(notes.read_text())
+    recipe.asked += noted["asked"]
+    return noted["passed"]

@@ -128,6 +128,7 @@ class Nano:
     folder: Path
     passed: dict[int, list[dict[str, int]]] = field(default_factory=dict)  # fault points, per command of a stage
     seconds: dict[int, float] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)  # hosts and addresses that the clean run wanted
 
     def before(self, stage: int) -> Path:
         """What there was before a stage of the clean run; 8: what there was in the end."""

@@ -34,9 +34,10 @@ class Kill:
 
 
 CASES = [
+    Kill(0, 0, "stage0.mid", 0.2),
     Kill(0, 0, "atomic.mid", 0.0),
     Kill(0, 0, "atomic.before_rename", 0.5),
-    Kill(0, 0, "atomic.after_rename", 1.0),
+    Kill(0, 0, "manifest.before_done", 1.0),
     Kill(1, 0, "codec.mid"),
     Kill(1, 0, "atomic.before_rename", 1.0),
     Kill(1, 0, "manifest.before_done"),
@@ -48,14 +49,14 @@ CASES = [
     Kill(3, 0, "sequences.mid", 0.5),
     Kill(3, 1, "ark.before_lists"),
     Kill(3, 2, "manifest.before_done"),
-    Kill(4, 0, "atomic.mid", 0.5),
-    Kill(4, 1, "atomic.before_rename", 0.3),
-    Kill(4, 1, "atomic.after_rename", 1.0),
-    Kill(5, 0, "atomic.mid", 0.0),
+    Kill(4, 0, "ckpt.mid_write"),
+    Kill(4, 0, "manifest.before_done"),
+    Kill(4, 1, "train.backward", 1.0),
+    Kill(4, 1, "ckpt.before_best", 1.0),
+    Kill(5, 0, "train.validation", 0.0),
+    Kill(5, 0, "ckpt.after_rename", 0.0),
     Kill(5, 0, "atomic.before_rename", 1.0),
-    Kill(5, 0, "atomic.after_rename", 0.5),
     Kill(6, 0, "atomic.mid", 0.3),
-    Kill(6, 0, "separate.before_note", 1.0),
     Kill(6, 0, "separate.after_note", 0.0),
     Kill(6, 0, "separate.before_install"),
     Kill(6, 1, "separate.after_install"),
@@ -68,9 +69,9 @@ CASES = [
 ]
 
 
-def problems(nano, place, stage) -> list[str]:
+def problems(nano, place, stage, **variables) -> list[str]:
     """What is other than after an uninterrupted run of the stage, once it was run again."""
-    outcome = nano.run(place, stage)
+    outcome = nano.run(place, stage, **variables)
     if any(outcome.statuses):
         return [f"status {outcome.status}: {outcome.text[-1500:]}"]
     return difference(hashes(nano.before(stage + 1)), hashes(place)) + leftovers(place)
@@ -91,6 +92,33 @@ def test_a_killed_stage_is_finished_by_the_same_command(nano, tmp_path, case):
 
 def test_every_stage_has_three_kill_points_here():
     assert all(sum(case.stage == stage for case in CASES) >= 3 for stage in STAGES) and len(CASES) >= 24
+
+
+# What careless code does, put in the place of ours: the tests above must see it.
+SKIPS_WHAT_EXISTS = """
+from codecsep.data import manifest
+manifest.current = lambda folder, work, name="spk": None if any(folder.glob(f"{name}[.1]*")) else "missing"
+"""
+LEAVES_ITS_RUBBISH = """
+from codecsep.data import atomic
+atomic.sweep_inside = atomic.sweep = lambda path: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "careless", "seen"),
+    [
+        (Kill(3, 1, "manifest.before_done"), SKIPS_WHAT_EXISTS, "missing: /slm_ss/dump/dev/.seq.done"),
+        (Kill(6, 0, "separate.after_install"), SKIPS_WHAT_EXISTS, "missing: /slm_ss/exp/decode/slm_ss_seed1/test/.d"),
+        (Kill(7, 1, "atomic.mid"), LEAVES_ITS_RUBBISH, ".RESULTS.md."),
+    ],
+)
+def test_these_tests_see_what_they_are_for(nano, tmp_path, case, careless, seen):
+    place = nano.copy(case.stage, tmp_path / "recipe")
+    fault = {case.command: f"{case.point}@{case.passing(nano)}:kill"}
+    assert nano.run(place, case.stage, fault, NURSERY_BEFORE=careless).status == -signal.SIGKILL
+    found = problems(nano, place, case.stage, NURSERY_BEFORE=careless)
+    assert any(seen in problem for problem in found), found
 
 
 @pytest.mark.parametrize("stage", [0, 1])
