@@ -251,12 +251,11 @@ def fault(path: Path, noted: Mapping[str, Any]) -> str | None:
     """How a file differs from the size and SHA-256 that were noted, in words."""
     if not path.is_file():
         return f"{path} is missing"
-    if path.stat().st_size != noted["size"]:
-        return f"{path} has {path.stat().st_size} bytes, {noted['size']} were noted"
-    found = file_sha256(path)
-    if found != noted["sha256"]:
-        return f"{path} is damaged or was changed: SHA-256 was {noted['sha256'][:12]}, is {found[:12]}"
-    return None
+    size, found = path.stat().st_size, file_sha256(path)
+    hashes = f"SHA-256 was {noted['sha256'][:12]}, is {found[:12]}"
+    if size != noted["size"]:
+        return f"{path} has {size} bytes, {noted['size']} were noted: {hashes}"
+    return None if found == noted["sha256"] else f"{path} is damaged or was changed: {hashes}"
 
 
 def _read_stamps(folder: Path, name: str) -> dict[str, dict[str, str]]:

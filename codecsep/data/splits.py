@@ -1,4 +1,7 @@
-"""Is nothing of one set in another? A test set that shares recordings with the training set measures memory."""
+"""Is nothing of one set in another? A test set that shares recordings with the training set measures memory.
+
+Whether sets may share speakers is for the corpus to say: where not, `check_disjoint` takes speakers as well.
+"""
 
 import itertools
 import os
@@ -34,11 +37,18 @@ def sources_of(directory: DataDir) -> set[str]:
     return {key for name in tables if directory.has(name) for key in directory.table(name).values()}
 
 
-def check_folders(folders: Iterable[Path], fix: str) -> None:
-    """Directories of single sources or of mixtures: no id, recording or source in two of them. Raises LeakError."""
-    directories = {str(folder): DataDir(folder) for folder in folders}
-    singles = {name: directory for name, directory in directories.items() if not directory.speakers()}
-    mixtures = {name: directory for name, directory in directories.items() if directory.speakers()}
-    check_disjoint({name: directory.ids for name, directory in singles.items()}, "utterance", fix)
-    check_disjoint({name: recordings(directory) for name, directory in singles.items()}, "recording", fix)
-    check_disjoint({name: sources_of(directory) for name, directory in mixtures.items()}, "source", fix)
+def check_folders(sets: Mapping[str, Iterable[Path]], fix: str) -> None:
+    """Name of a set -> its directories, of single sources and of mixtures. Raises LeakError (E130).
+
+    No utterance of one set, alone or in a mixture, is in another one, and no recording under another id.
+    """
+    material: dict[str, set[str]] = {}
+    files: dict[str, set[str]] = {}
+    for name, folders in sets.items():
+        directories = [DataDir(folder) for folder in folders]
+        singles = [directory for directory in directories if not directory.speakers()]
+        material[name] = {key for directory in singles for key in directory.ids}
+        material[name] |= {key for directory in directories for key in sources_of(directory)}
+        files[name] = {path for directory in singles for path in recordings(directory)}
+    check_disjoint(material, "utterance", fix)
+    check_disjoint(files, "recording", fix)

@@ -96,7 +96,7 @@ def test_what_is_in_two_sets_is_refused(done, tree, local, monkeypatch):
     taken = DataDir("data/train").table("utt2source_spk1")
     table = DataDir("data/test").table("utt2source_spk2")
     datadir.write_table("data/test/utt2source_spk2", {**table, next(iter(table)): next(iter(taken.values()))})
-    with pytest.raises(LeakError, match="^E130 1 sources are in data/train and in data/test, first .* --split-seed"):
+    with pytest.raises(LeakError, match="^E130 1 utterances are in train and in test, first .* --split-seed"):
         prepare_module.check_splits(options)
     datadir.write_table("data/test/utt2source_spk2", table)
     text = DataDir("data/train_sources").table("text")

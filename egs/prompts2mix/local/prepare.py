@@ -214,8 +214,8 @@ def draw(options: argparse.Namespace, name: str, work: manifest.Work) -> None:
 
 def check_splits(options: argparse.Namespace) -> None:
     """No utterance, recording, sentence or source is in two sets. Raises LeakError (E130)."""
-    folders = [options.out / f"{name}{kind}" for name in SETS for kind in ("_sources", "")]
-    splits.check_folders([folder for folder in folders if folder.is_dir()], REPAIR)
+    folders = {name: [options.out / f"{name}{kind}" for kind in ("_sources", "")] for name in SETS}
+    splits.check_folders({name: [path for path in paths if path.is_dir()] for name, paths in folders.items()}, REPAIR)
     sentences = {name: DataDir(options.out / f"{name}_sources").table("text").values() for name in SETS}
     splits.check_disjoint({name: map(sentence_key, texts) for name, texts in sentences.items()}, "sentence", REPAIR)
 
