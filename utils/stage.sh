@@ -7,7 +7,7 @@ _stage_command=${_stage_command% }
 export RECIPE_PID=$$                             # run.pl stops its jobs when this process is gone
 
 # log TEXT: one line with the time, the script and the line of the script that is at work.
-log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}:${BASH_LINENO[${#BASH_LINENO[@]} - 2]}) $*" >&2; }
+log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}:${BASH_LINENO[${#BASH_LINENO[@]} - 2]}:main) $*" >&2; }
 
 # die WHAT [FIX [CODE]]: one line that says what is wrong and what to do; status 1.
 die() {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = """set -euo pipefail
+RECIPE = """{flags}
 . {root}/utils/stage.sh
 stage=0
 stop_stage=7
@@ -22,9 +22,9 @@ finished
 """
 
 
-@pytest.fixture
-def run(tmp_path):
-    (tmp_path / "run.sh").write_text(RECIPE.format(root=ROOT))
+@pytest.fixture(params=["set -euo pipefail", "true"], ids=["strict", "plain"])
+def run(request, tmp_path):
+    (tmp_path / "run.sh").write_text(RECIPE.format(root=ROOT, flags=request.param))
     return lambda *words: subprocess.run(
         ["bash", "run.sh", *words], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
@@ -35,8 +35,20 @@ def test_runs_the_stages_asked_for(run):
     assert (result.returncode, result.stdout) == (0, "ran 3\n")
     lines = result.stderr.splitlines()
     assert lines[0].endswith("run.sh --stage 3 --stop-stage 3")
-    assert lines[1].endswith("(run.sh:10) stage 3: three")
+    assert lines[1].endswith("(run.sh:10:main) stage 3: three")
     assert "Successfully finished. [elapsed=" in lines[2]
+
+
+def test_the_log_is_that_of_espnet(run):
+    """Time, script:line:function, message; the first message is the command, quoted so that it can be given again."""
+    result = run("--stage", "3", "--stop-stage=3", "--dry_run", "false", "--", *[])
+    first = result.stderr.splitlines()[0]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d \(run\.sh:9:main\) run\.sh .*", first)
+    result = run("--stage", "a b'$(id)")
+    assert result.returncode == 1
+    recipe = f". {ROOT}/utils/stage.sh; print_args"
+    result = subprocess.run(["bash", "-c", recipe, "run.sh", "--tag", "a b'$(id)"], capture_output=True, text=True)
+    assert result.stderr.rstrip().endswith("run.sh --tag a\\ b\\'\\$\\(id\\)")
 
 
 def test_need_names_the_stage(run, tmp_path):
