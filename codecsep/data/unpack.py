@@ -76,6 +76,8 @@ def unpack(archive: Path, folder: Path, limits: Limits, wanted: Wanted = lambda 
             target.parent.mkdir(parents=True, exist_ok=True)
             _copy(archive, member, target)
             count += 1
+        if not count:
+            raise ArchiveError("E705", "holds no file that is wanted", archive, FIX)
     return count
 
 
