@@ -138,7 +138,7 @@ def loosely(path: Path, notes: list[str]) -> Table:
     """The table of a file that can be mended: sorted, of a double id the first line, no blank lines, no tabs.
 
     What was mended is appended to `notes`. Raises DataDirError on what has no obvious meaning: bytes that are not
-    UTF-8, ids that are not allowed.
+    UTF-8, ids that are not allowed, `~` in the place of a path.
     """
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
@@ -152,6 +152,9 @@ def loosely(path: Path, notes: list[str]) -> Table:
             found["blank line"].append(f"line {number}")
             continue
         datadir.check_id(key, f"{path}:{number}")
+        if value.startswith("~") and path.suffix == ".scp":
+            what = f"{value[:80]!r} is not a path: ~ is not expanded"
+            raise DataDirError("E105", what, f"{path}:{number}", "write the path out")
         if key in table:
             found["double id"].append(key)
         elif not value and not path.name.startswith("text"):

@@ -1,18 +1,15 @@
 """What the tests of the verbs share: running one as a user does, and a data directory with real audio."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ERROR, ROOT
 
 from codecsep.data import audio, datadir
-
-ROOT = Path(__file__).resolve().parents[2]
-ERROR = re.compile(r"([\w.]+: )?(E\d{3}) .+ \(fix: .+\)")
 
 
 @pytest.fixture

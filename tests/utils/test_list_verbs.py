@@ -168,3 +168,33 @@ def test_many_speakers_take_seconds():
     parts = lists._balance(sizes, 32)
     assert time.perf_counter() - began < 3
     assert sum(parts) == sum(sizes) and max(parts) - min(parts) < 700
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8"])
+@pytest.mark.parametrize("mask", [0o077, 0o022])
+def test_paths_with_blanks(tmp_path, verb, locale, mask):
+    work = tmp_path / "a b, [1]:é"
+    work.mkdir()
+    write(work / "utt2 spk", *(f"ü{i} s" for i in range(4)))
+    (work / "utils").symlink_to(ROOT / "utils")
+    before = os.umask(mask)
+    try:
+        for words, stdout in (
+            (["split_scp.pl", "utt2 spk", "out 1", "new é/2"], ""),
+            (["filter_scp.pl", "out 1", "utt2 spk"], "ü0 s\nü1 s\n"),
+            (["apply_map.pl", "-f", "1", "utt2 spk", "new é/2", "mapped"], ""),
+            (["utt2spk_to_spk2utt.pl", "out 1"], "s ü0 ü1\n"),
+            (["spk2utt_to_utt2spk.pl", "out 1"], "s ü0\ns ü1\n"),
+        ):
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            result = subprocess.run(
+                [f"utils/{words[0]}", *words[1:]],
+                cwd=work,
+                capture_output=True,
+                env={**os.environ, "LC_ALL": locale, "PATH": path},
+            )
+            assert (result.returncode, result.stdout.decode(), result.stderr) == (0, stdout, b"")
+    finally:
+        os.umask(before)
+    assert (work / "new é/2").read_text() == "ü2 s\nü3 s\n" and (work / "mapped").read_text() == "s s\ns s\n"
+    assert (work / "out 1").stat().st_mode & 0o777 == 0o666 & ~mask

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import ERROR
+from places import ERROR
 
 from codecsep.data import audio
 from codecsep.data.datadir import read_table, write_table

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 PAGE = (ROOT / "docs/verbs.md").read_text(encoding="utf-8")
 FILES = sorted(path for path in (ROOT / "utils").iterdir() if path.is_file())
