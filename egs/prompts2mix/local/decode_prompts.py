@@ -5,6 +5,7 @@
 
 import csv
 import gzip
+import io
 import subprocess
 import tempfile
 from pathlib import Path
@@ -117,7 +118,9 @@ def _decode_voice(tree: Path, voice: Voice, out: Path) -> list[dict]:
         prompt = path.relative_to(folder).with_suffix("").as_posix()
         utterance = f"{voice.speaker}-{prompt.replace('/', '-')}"
         samples = read_g722(path)
-        soundfile.write(out / voice.speaker / f"{utterance}.wav", samples, RATE, subtype="PCM_16")
+        wav = io.BytesIO()  # libsndfile itself says "System error." when a disk is full
+        soundfile.write(wav, samples, RATE, format="WAV", subtype="PCM_16")
+        (out / voice.speaker / f"{utterance}.wav").write_bytes(wav.getvalue())
         values = (utterance, voice.speaker, prompt, len(samples), texts.get(prompt, ""))
         rows.append(dict(zip(FIELDS, values, strict=True)))
     return rows
