@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib
 import json
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,14 +55,12 @@ def load_model_config(cls: type[T], path: Path | None, overrides: Sequence[str] 
 
 def find_model(name: str) -> ModuleType:
     """The module of a model: `slm_ss` is codecsep/models/slm_ss.py, `codecs.mini_training` that file of codecsep/."""
-    address = f"codecsep.{name}" if "." in name else f"codecsep.models.{name}"
+    address = name if "." in name else f"models.{name}"
     known = f"known: {', '.join(_model_names())}"
-    try:
-        module = importlib.import_module(address)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (address == error.name or address.startswith(error.name + ".")):
-            raise
-        raise ConfigError("E806", f"unknown model '{name}'{_nearest(name, _model_names())}", "", known) from error
+    file = Path(__file__).parent / f"{address.replace('.', '/')}.py"
+    if not re.fullmatch(r"[a-z]\w*\.[a-z]\w*", address) or not file.is_file():
+        raise ConfigError("E806", f"unknown model '{name}'{_nearest(name, _model_names())}", "", known)
+    module = importlib.import_module(f"codecsep.{address}")
     if not hasattr(module, "Config") or not hasattr(module, "Model"):
         raise ConfigError("E806", f"'{name}' is no model: {module.__file__} has no Config and Model", "", known)
     return module
