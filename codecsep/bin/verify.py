@@ -18,6 +18,7 @@ from codecsep.codecs.base import check_fingerprint
 from codecsep.data import audio, manifest, skipped
 from codecsep.data.ark import TokenReader, read_codec_info
 from codecsep.data.datadir import DataDir, read_table
+from codecsep.data.digest import text_sha256
 from codecsep.errors import CodecsepError
 
 PROG = "verify"
@@ -101,8 +102,9 @@ def told(look: Callable[[], Iterator[CodecsepError]]) -> Iterator[str]:
 
 def hashes(folder: Path, name: str, whole: set[Path]) -> Iterator[CodecsepError]:
     """Manifest, outputs, counts and inputs of one result. Files found whole are added to `whole`, not read again."""
-    if is_checkpoint(folder, name):
-        yield from checkpoint(folder)
+    files = checkpoint_of(folder, name)
+    if files is not None:
+        yield from checkpoint(folder, files)
         return
     damaged = set()
     for file, what in manifest.faults(folder, name, whole.__contains__):
@@ -118,22 +120,25 @@ def hashes(folder: Path, name: str, whole: set[Path]) -> Iterator[CodecsepError]
         yield VerifyError("E121", f"{what} (as seen from {os.getcwd()})", folder, fix)
 
 
-def is_checkpoint(folder: Path, name: str) -> bool:
-    """Checkpoints of a training are committed by being renamed, without a mark."""
-    if name or (folder / ".done").exists():
-        return False
+def checkpoint_of(folder: Path, name: str) -> dict[str, dict] | None:
+    """The files of a checkpoint by its manifest, which calls them `files`; None when the folder is none."""
     try:
-        return isinstance(json.loads((folder / ENDING).read_text(encoding="utf-8"))["files"], dict)
+        files = json.loads((folder / ENDING).read_text(encoding="utf-8"))["files"] if not name else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
+    return files if isinstance(files, dict) else None
 
 
-def checkpoint(folder: Path) -> Iterator[CodecsepError]:
-    content = json.loads((folder / ENDING).read_text(encoding="utf-8"))
-    for file, noted in content["files"].items():
+def checkpoint(folder: Path, files: dict[str, dict]) -> Iterator[CodecsepError]:
+    """The files of a checkpoint, and that its manifest is the one that was written."""
+    fix = "the training goes on from the checkpoint before; delete this one"
+    done, text = folder / ".done", (folder / ENDING).read_text(encoding="utf-8")
+    if done.exists() and done.read_text(encoding="utf-8", errors="replace").strip() != text_sha256(text):
+        yield VerifyError("E127", f"{folder / ENDING} was changed after it was written", folder, fix)
+    for file, noted in files.items():
         what = manifest.fault(folder / file, noted)
         if what:
-            yield VerifyError("E127", what, folder, "the training goes on from the checkpoint before; delete this one")
+            yield VerifyError("E127", what, folder, fix)
 
 
 def skipped_list(folder: Path) -> Iterator[CodecsepError]:

@@ -38,7 +38,9 @@ def recipe(tmp_path, codec, mixtures, small_model, monkeypatch, capsys):
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"weights")
     noted = {"model.safetensors": manifest.describe(checkpoint / "model.safetensors")}
-    (checkpoint / "manifest.json").write_text(json.dumps({"format": 1, "files": noted}))
+    text = json.dumps({"format": 2, "model": "slm_ss", "files": noted})
+    (checkpoint / "manifest.json").write_text(text)
+    (checkpoint / ".done").write_text(manifest.text_sha256(text) + "\n")
     capsys.readouterr()
     return tmp_path
 
@@ -83,6 +85,7 @@ def test_what_is_whole(recipe, capsys):
         ("exp/codec/codec.json", "exp/codec"),
         ("exp/ar/checkpoints/step-000100/model.safetensors", "exp/ar/checkpoints/step-000100"),
         ("exp/ar/checkpoints/step-000100/manifest.json", "exp/ar/checkpoints/step-000100"),
+        ("exp/ar/checkpoints/step-000100/.done", "exp/ar/checkpoints/step-000100"),
     ],
 )
 def test_one_flipped_bit_in_each_kind_of_file(recipe, capsys, path, folder):
