@@ -312,6 +312,7 @@ CODES: dict[str, Code] = {
     "E850": Code("training setting", "A setting of a training is out of range or contradicts another."),
     "E851": Code("no data", "A training was not told its data, or they hold no example."),
     "E852": Code("--init without init", "--init fills in the entries of the key `init`, and there are none."),
+    "E853": Code("launching", "bin/launch was not told how many processes to start, or of what."),
     "E855": Code("unknown option", "A command of stages 0 to 3 was given an option that it does not have."),
     "E856": Code("part of the work", "--job takes <i>/<n>: part i of n, counted from 1."),
     "E857": Code("nothing to verify", "No directory that was given holds a finished result."),

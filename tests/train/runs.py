@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from train_toys import Config, Model, Numbers, processes, settings
 
 from codecsep.codecs import fbank
@@ -28,10 +29,14 @@ EXACT = ("losses.tsv", "history.tsv", "best.safetensors")
 
 
 class Mixtures:
-    """Item i of epoch e: noise and codes of two speakers, drawn from (e, i); the codes are made into a sequence."""
+    """Item i of epoch e: noise and codes of two speakers, drawn from (e, i); the codes are made into a sequence.
 
-    def __init__(self, size: int, model: slm_ss.Model):
-        self.size, self.model, self.epoch = size, model, 0
+    A process that reads for a training leaves its number in `folder`.
+    """
+
+    def __init__(self, size: int, model: slm_ss.Model, folder: Path):
+        self.size, self.model, self.folder, self.epoch = size, model, folder, 0
+        self.parent = os.getpid()
         self.ids = [f"m{index}" for index in range(size)]
 
     lengths = property(lambda self: [6 + index % 4 for index in range(self.size)])
@@ -43,6 +48,8 @@ class Mixtures:
         return self.size
 
     def __getitem__(self, index):
+        if os.getpid() != self.parent:
+            (self.folder / f"reader.{os.getpid()}").touch()
         draw = np.random.default_rng((self.epoch, index))
         frames = self.lengths[index]
         codes = [draw.integers(0, 10, (4, size)) for size in (frames, frames - 2)]
@@ -78,13 +85,13 @@ def train(kind: str, out: str, loop: dict, env: dict, timeout: float = 60.0) -> 
     try:
         world = distributed.start(timeout)
         network = make_network(kind)
-        sets = (Numbers(30), Numbers(7)) if kind == "toy" else (Mixtures(30, network), Mixtures(5, network))
+        make = Numbers if kind == "toy" else lambda size: Mixtures(size, network, folder)
         data = {key: loop.pop(key) for key in ("num_workers", "on_bad_data") if key in loop}
         chosen = settings(batch=BatchConfig(20, 4), **loop)
         for key, value in data.items():
             setattr(chosen.data, key, value)
         (folder / f"pid.{world.rank}").write_text(str(os.getpid()))
-        done = Trainer(network, sets, chosen, folder, world, stop).run()
+        done = Trainer(network, (make(30), make(7)), chosen, folder, world, stop).run()
         sys.exit(0 if done else 85)
     except CodecsepError as error:
         (folder / f"error.{os.environ.get('RANK', '0')}").write_text(str(error))
@@ -118,14 +125,19 @@ def status(process, patience: float = PATIENCE) -> int:
     return process.exitcode
 
 
-@contextlib.contextmanager
-def ranks(kind: str, out: Path, loop: dict, fault: str = "", timeout: float = 60.0, size: int = 2):
-    """The processes of one distributed training, killed at the end if they are still there."""
+def world(size: int) -> dict[str, str]:
+    """What torchrun would set for all ranks."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    world = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    started = [start(kind, out, loop, fault, timeout, RANK=str(rank), **world) for rank in range(size)]
+    return {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
+@contextlib.contextmanager
+def ranks(kind: str, out: Path, loop: dict, fault: str = "", timeout: float = 60.0, size: int = 2):
+    """The processes of one distributed training, killed at the end if they are still there."""
+    env = world(size)
+    started = [start(kind, out, loop, fault, timeout, RANK=str(rank), **env) for rank in range(size)]
     try:
         yield started
     finally:
@@ -157,3 +169,8 @@ def differing_steps(one: Path, two: Path) -> int:
     """Rows of losses.tsv (hexadecimal loss and learning rate) that are not the same."""
     rows = [(path / "losses.tsv").read_text().splitlines() for path in (one, two)]
     return sum(a != b for a, b in zip(*rows, strict=True))
+
+
+def read_weights(out: Path) -> dict[str, torch.Tensor]:
+    """Of the last checkpoint."""
+    return load_file(sorted((out / "checkpoints").glob("step-*"))[-1] / "model.safetensors")
