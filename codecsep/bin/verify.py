@@ -133,8 +133,10 @@ def checkpoint(folder: Path, files: dict[str, dict]) -> Iterator[CodecsepError]:
     """The files of a checkpoint, and that its manifest is the one that was written."""
     fix = "the training goes on from the checkpoint before; delete this one"
     done, text = folder / ".done", (folder / ENDING).read_text(encoding="utf-8")
-    if done.exists() and done.read_text(encoding="utf-8", errors="replace").strip() != text_sha256(text):
+    is_changed = done.exists() and done.read_text(encoding="utf-8", errors="replace").strip() != text_sha256(text)
+    if is_changed or not manifest.are_noted(files):
         yield VerifyError("E127", f"{folder / ENDING} was changed after it was written", folder, fix)
+        return
     for file, noted in files.items():
         what = manifest.fault(folder / file, noted)
         if what:

@@ -208,9 +208,19 @@ def read(folder: Path, name: str = "") -> dict[str, Any]:
             raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
         if not all(isinstance(manifest[key], dict) for key in ("inputs", "outputs", "values", "settings", "counts")):
             raise ValueError("a part of another kind")
+        if not are_noted(manifest["inputs"]) or not are_noted(manifest["outputs"]):
+            raise ValueError("a file without size and SHA-256")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StageError("E122", f"cannot be read ({error})", path, "delete it and run its stage again") from error
     return manifest
+
+
+def are_noted(files: Mapping[str, Any]) -> bool:
+    """Does every file have a size and a SHA-256?"""
+    return all(
+        isinstance(noted, dict) and isinstance(noted.get("size"), int) and isinstance(noted.get("sha256"), str)
+        for noted in files.values()
+    )
 
 
 def always(path: Path) -> bool:

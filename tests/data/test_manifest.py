@@ -13,6 +13,7 @@ from codecsep.data.manifest import Counts, StageError, Work
 from codecsep.errors import CODES
 
 COUNTS = Counts(2, 2)
+NO_HASH = '{"format": 1, "inputs": {}, "outputs": {"a": {"size": 1}}, "values": {}, "settings": {}, "counts": {}}'
 
 
 @pytest.fixture
@@ -226,7 +227,8 @@ def test_a_brought_directory_is_taken_as_it_is(place):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"format": 2}', '{"format": 1}', '{"format": 1, "inputs": [], "outputs": 1}', "\udcff"]
+    "text",
+    ["", "{", "[]", '{"format": 2}', '{"format": 1}', '{"format": 1, "inputs": [], "outputs": 1}', NO_HASH, "\udcff"],
 )
 def test_a_manifest_of_another_form_is_work_to_do_or_an_error(place, text):
     folder = make()
