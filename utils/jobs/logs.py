@@ -40,7 +40,7 @@ class Failure:
     def _end(self) -> str:
         if self.status is None:
             return self.state
-        signum = -self.status if self.status < 0 else self.status - 128 if self.status > 128 else 0
+        signum = -self.status if self.status < 0 else self.status - 128 if 128 < self.status <= 192 else 0
         text = f"killed by signal {signum}" if signum else f"ended with status {self.status}"
         return f"{self.state}, {text}" if self.state else text
 

@@ -44,7 +44,7 @@ class Slurm:
 
     def job_of(self, answer: str) -> str:
         """Of "12", "12;cluster" and "Submitted batch job 12"."""
-        match = re.search(r"^(?:Submitted batch job )?(\d+)(?:;\S*)?\s*$", answer, re.MULTILINE)
+        match = re.search(r"^(?:Submitted batch job )?(\d+)(?:;\S*| on cluster .*)?\s*$", answer, re.MULTILINE)
         return match[1] if match else ""
 
     def ask(self, job: str) -> dict[int, State]:
