@@ -55,10 +55,10 @@ def rate(pairs: Iterable[tuple[float, float]]) -> float:
 
 
 def _spell(digits: str) -> str:
-    number = int(digits)
-    if number >= LARGEST or (len(digits) > 1 and digits[0] == "0"):
+    is_code = len(digits) > 1 and digits[0] == "0"
+    if is_code or len(digits) > len(str(LARGEST)) or int(digits) >= LARGEST:
         return " ".join(ONES[int(d)] for d in digits)
-    return _cardinal(number)
+    return _cardinal(int(digits))
 
 
 def _cardinal(number: int) -> str:
