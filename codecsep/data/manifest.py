@@ -14,7 +14,6 @@ inputs are relative to the recipe directory, in which all of this runs.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import codecsep
 from codecsep.data import atomic
 from codecsep.data.digest import file_sha256, text_sha256
+from codecsep.data.stamps import read_stamps, stamp, write_stamps
 from codecsep.errors import CodecsepError
 from codecsep.faults import faultpoint
 
@@ -114,7 +114,7 @@ def finish(
     described = {"format": FORMAT, "version": codecsep.__version__, **work.described()}
     text = json.dumps({**described, "outputs": made, "counts": asdict(counts)}, indent=1) + "\n"
     atomic.write_text(manifest_file(folder, name), text)
-    _write_stamps(folder, name, {"inputs": work.stamps, "outputs": stamps})
+    write_stamps(folder, name, {"inputs": work.stamps, "outputs": stamps})
     faultpoint("manifest.before_done")
     atomic.write_text(_done_file(folder, name), text_sha256(text) + "\n")
     faultpoint("manifest.after_done")
@@ -242,7 +242,7 @@ def _differing(
     folder: Path, name: str, kind: str, files: Mapping[str, dict], trust: Trust
 ) -> Iterator[tuple[str, str]]:
     """(path, sentence) of the files that are not as noted. Stamps of files that were hashed and are whole are kept."""
-    stamps = _read_stamps(folder, name)
+    stamps = read_stamps(folder, name)
     kept = stamps.get(kind, {})
     prefix = f"{folder}{os.sep}" if kind == "outputs" else ""
     seen = {}
@@ -254,7 +254,7 @@ def _differing(
         else:
             seen[key] = now
     if seen.items() - kept.items():
-        _write_stamps(folder, name, {**stamps, kind: {**kept, **seen}})
+        write_stamps(folder, name, {**stamps, kind: {**kept, **seen}})
 
 
 def fault(path: Path, noted: Mapping[str, Any]) -> str | None:
@@ -268,30 +268,12 @@ def fault(path: Path, noted: Mapping[str, Any]) -> str | None:
     return None if found == noted["sha256"] else f"{path} is damaged or was changed: {hashes}"
 
 
-def _read_stamps(folder: Path, name: str) -> dict[str, dict[str, str]]:
-    with suppress(OSError, ValueError):
-        stamps = json.loads(_stamps_file(folder, name).read_text(encoding="utf-8"))
-        if isinstance(stamps, dict) and all(isinstance(part, dict) for part in stamps.values()):
-            return stamps
-    return {}
-
-
-def _write_stamps(folder: Path, name: str, stamps: Mapping[str, Mapping[str, str]]) -> None:
-    """A cache: a folder that cannot be written goes without."""
-    with suppress(OSError, atomic.DiskError), atomic.replacing(_stamps_file(folder, name), forced=False) as beside:
-        beside.write_text(json.dumps(stamps, indent=0) + "\n", encoding="utf-8")
-
-
 def manifest_file(folder: Path, name: str = "") -> Path:
     return Path(folder) / (f"{name}.manifest.json" if name else "manifest.json")
 
 
 def _done_file(folder: Path, name: str) -> Path:
     return Path(folder) / (f".{name}.done" if name else ".done")
-
-
-def _stamps_file(folder: Path, name: str) -> Path:
-    return Path(folder) / (f".{name}.stamps" if name else ".stamps")
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
@@ -309,12 +291,3 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "")
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def stamp(path: str | os.PathLike) -> str:
-    """Size and time of change of a file too large to hash each time (audio); "missing" when it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
