@@ -148,8 +148,15 @@ def test_nothing_is_left_of_a_run_that_fails(verb, refused, make_dir, tmp_path, 
     result = verb("perturb_data_dir_speed.sh", "--nj", nj, "0.9", "d", "o")
     assert refused(result).startswith("E2") and bad.name in result.stderr
     assert not (tmp_path / "o").exists() and not list(tmp_path.glob(".o*"))
-    verb("perturb_data_dir_speed.sh", "0.9", "d", "o", CODECSEP_FAULT="atomic.before_rename@9:kill")
-    assert not (tmp_path / "o").exists()
+
+
+def test_killed_and_run_again(verb, make_dir, tmp_path):
+    make_dir("d")
+    killed = verb("perturb_data_dir_speed.sh", "0.9", "d", "o", CODECSEP_FAULT="atomic.before_rename@9:kill")
+    assert killed.returncode == -9 and not (tmp_path / "o").exists() and list(tmp_path.glob(".o.*.tmp"))
+    assert verb("perturb_data_dir_speed.sh", "0.9", "d", "o").returncode == 0
+    assert verb("validate_data_dir.sh", "--tolerance", "0", "o").returncode == 0
+    assert not list(tmp_path.glob(".o*"))
 
 
 def test_unequal_files_are_refused(verb, refused, tmp_path):
