@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -131,6 +132,23 @@ def test_the_second_writer_of_a_part_is_refused_at_once(tmp_path, codec, singles
         )
         assert run(tmp_path, singles, "--job", "2/2") == 0, "the other jobs of the array go on"
     assert run(tmp_path, singles, "--job", "1/2") == 0 and len(content(dump, "codes")) == 5
+
+
+def test_a_killed_writer_frees_its_part(tmp_path, codec, singles, dump, capsys):
+    """Row A8 with two processes: refused while the first is at work, done after kill -9 of it."""
+    pid = os.fork()
+    if pid == 0:
+        os.environ["CODECSEP_FAULT"] = "tokenise.batch:sleep:60"
+        os._exit(run(tmp_path, singles))
+    holder, deadline = dump / ".shard.1of1.lock", time.monotonic() + 30
+    while not (holder.exists() and f"process {pid} " in holder.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert run(tmp_path, singles) == 2
+    assert f"is being written by process {pid} on {os.uname().nodename} since 20" in capsys.readouterr().err
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert run(tmp_path, singles) == 0 and len(content(dump, "codes")) == 5
+    assert not list(dump.glob(".*.tmp"))
 
 
 def test_jobs_of_another_split_are_refused(tmp_path, codec, singles, dump, capsys):

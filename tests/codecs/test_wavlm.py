@@ -71,3 +71,12 @@ def test_transformers_directory_gives_the_same_states(tmp_path):
         wanted = theirs(wav, output_hidden_states=True).hidden_states
         states, _ = ours(wav, torch.tensor([8000]))
     torch.testing.assert_close(states[-1], wanted[-1], atol=1e-4, rtol=1e-3)
+
+
+def test_weights_of_another_size(tmp_path, monkeypatch):
+    monkeypatch.setitem(wavlm.MAKERS, "base", small_maker)
+    state = wavlm.Encoder(wavlm.Config(size="base")).network.state_dict()
+    state.popitem()
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(wavlm.WavLMError, match=r"^E355 \S+w.safetensors: not the weights of WavLM-base: .* \(fix: .+\)$"):
+        wavlm.Encoder(wavlm.Config(size="base", checkpoint=str(tmp_path / "w.safetensors")))
