@@ -14,6 +14,7 @@ import train_toys
 import yaml
 from safetensors.torch import load_file
 
+from codecsep import config
 from codecsep.bin import train as command
 from codecsep.data import audio
 from codecsep.data.datadir import write_table
@@ -34,6 +35,7 @@ SETTINGS = {
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A recipe directory with a small training; its sources are three short noises."""
+    monkeypatch.setattr(config, "find_model", config.find_model)  # what `register` does ends with the test
     train_toys.register()
     (tmp_path / "data" / "s").mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -196,19 +198,92 @@ def test_what_changes_nothing_leaves_a_result_up_to_date(place, capsys):
     assert capsys.readouterr().err == "codecsep-train: exp/a is up to date\n"
 
 
-def test_signals_save_and_the_same_command_ends_with_the_same_result(place, start):
-    more = ["--train.max_steps", "60", "--train.valid_interval", "50", "--train.log_interval", "1"]
-    more += ["--network.pause", "0.02"]
-    for number, line in ((signal.SIGTERM, "step 5/"), (signal.SIGUSR1, "step 25/")):
-        process = start("exp/a", *more)
-        _wait_for(Path("exp/a/train.log"), line)
-        os.kill(process.pid, number)
-        assert status(process) == 85
-    assert Path("exp/a/train.log").read_text().count("state saved") == 2
-    assert command.main(arguments("exp/a", *more)) == 0
+LONGER = ["--train.max_steps", "60", "--train.valid_interval", "25", "--train.log_interval", "1"]
+
+
+def faulty(fault):
+    return {"CODECSEP_FAULT": fault}
+
+
+def assert_same_as_uninterrupted(name, more=LONGER):
     assert command.main(arguments("exp/whole", *more)) == 0
-    for name in ("best.safetensors", "history.tsv", "losses.tsv"):
-        assert Path("exp/a", name).read_bytes() == Path("exp/whole", name).read_bytes()
+    for file in ("best.safetensors", "history.tsv", "losses.tsv"):
+        assert Path(name, file).read_bytes() == Path("exp/whole", file).read_bytes(), file
+
+
+def test_four_signals_in_a_row_and_the_same_command_ends_with_the_same_result(place, start):
+    """Each process is signalled in the middle of its seventh step; it saves at the end of that step."""
+    for number, name in enumerate(("term", "usr1", "int", "term"), start=1):
+        assert status(start("exp/a", *LONGER, **faulty(f"train.backward@7:{name}"))) == 85
+        assert Path(f"exp/a/checkpoints/step-{7 * number:06d}").is_dir()
+    assert Path("exp/a/train.log").read_text().count("state saved") == 4
+    assert status(start("exp/a", *LONGER)) == 0
+    assert_same_as_uninterrupted("exp/a")
+
+
+def test_a_signal_from_outside_saves_within_a_step(place, start):
+    process = start("exp/a", *LONGER, "--network.pause", "0.02")
+    _wait_for(Path("exp/a/train.log"), "step 5/")
+    os.kill(process.pid, signal.SIGTERM)
+    began = time.monotonic()
+    assert status(process) == 85
+    assert time.monotonic() - began < 5 * 3, "one step and 5 s, on a busy machine"
+    assert status(start("exp/a", *LONGER, "--network.pause", "0.02")) == 0
+    assert_same_as_uninterrupted("exp/a", [*LONGER, "--network.pause", "0.02"])
+
+
+@pytest.mark.parametrize("point", ["ckpt.mid_write", "ckpt.before_rename", "ckpt.after_rename", "ckpt.before_best"])
+def test_a_signal_during_a_save_lets_it_finish(place, start, point):
+    assert status(start("exp/a", *LONGER, **faulty(f"{point}@1:term"))) == 85
+    names = [path.name for path in sorted(Path("exp/a/checkpoints").iterdir())]
+    assert names == ["step-000025", "step-000026"], "noticed, and saved, in the next step"
+    assert status(start("exp/a", *LONGER)) == 0
+    assert_same_as_uninterrupted("exp/a")
+
+
+def test_two_signals_in_quick_succession_save_once(place, start):
+    assert status(start("exp/a", *LONGER, **faulty("train.forward@7:term,train.backward@7:usr1"))) == 85
+    assert status(start("exp/b", *LONGER, **faulty("train.backward@7:term,ckpt.mid_write:usr1"))) == 85
+    for name in ("exp/a", "exp/b"):
+        assert [path.name for path in Path(name, "checkpoints").iterdir()] == ["step-000007"]
+        assert Path(name, "train.log").read_text().count("state saved") == 1
+    assert status(start("exp/b", *LONGER)) == 0
+    assert_same_as_uninterrupted("exp/b")
+
+
+def test_ctrl_c_twice_ends_at_once_and_leaves_nothing_broken(place, start):
+    assert status(start("exp/a", *LONGER, **faulty("train.forward@30:int,train.backward@30:int"))) == 130
+    assert [path.name for path in Path("exp/a/checkpoints").iterdir()] == ["step-000025"]
+    assert status(start("exp/a", *LONGER)) == 0
+    assert_same_as_uninterrupted("exp/a")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_while_torch_is_imported_is_not_lost(place, name):
+    """The import itself sends it; a process without handlers would die of it."""
+    code = (
+        "import sys, os, signal, importlib.abc\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch.nn':\n"
+        f"            os.kill(os.getpid(), signal.{name})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from codecsep.bin import train\n"
+        "assert 'torch' not in sys.modules\n"
+        "install = train.StopFlag.install\n"
+        "def and_import(self):\n"
+        "    install(self)\n"
+        "    import train_toys, torch\n"
+        "    torch.set_num_threads(1)\n"
+        "    train_toys.register()\n"
+        "    return self\n"
+        "train.StopFlag.install = and_import\n"
+        "sys.exit(train.main(sys.argv[1:]))\n"
+    )
+    env = os.environ | {"PYTHONPATH": f"{Path(command.__file__).parents[2]}:{Path(__file__).parent}"}
+    done = subprocess.run([sys.executable, "-c", code, *arguments("exp/a")], capture_output=True, text=True, env=env)
+    assert done.returncode == 85, done.stderr
+    assert f"stopped by {name} at step 1; state saved" in done.stderr
 
 
 def _wait_for(path, text):
@@ -255,3 +330,37 @@ def test_the_world_is_read_from_torchrun_or_slurm(env, expected):
 )
 def test_the_first_node_of_a_slurm_list(nodes, first):
     assert distributed.first_node(nodes) == first
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"MASTER_ADDR": "a", "MASTER_PORT": "5"}, ("a", "5")),
+        ({"SLURM_STEP_NODELIST": "gpu[03-04]", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "2"}, ("gpu03", "20114")),
+        ({"SLURM_STEP_NODELIST": "n1", "MASTER_PORT": "5"}, ("n1", "5")),
+    ],
+)
+def test_where_rank_0_listens(env, expected):
+    assert distributed.address(env) == expected
+
+
+def test_several_processes_without_an_address_are_an_error():
+    with pytest.raises(
+        distributed.DistributedError, match="^E613 several processes but no MASTER_ADDR .fix: start them"
+    ):
+        distributed.address({})
+
+
+def test_a_rank_that_never_comes_is_an_error_after_the_timeout(place, start):
+    env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(30000 + os.getpid() % 20000)}
+    began = time.monotonic()
+    assert status(start("exp/a", "--train.group_timeout", "2", RANK="0", **env)) == 2
+    assert time.monotonic() - began < (2 + 10) * 3
+
+
+def test_as_srun_starts_it_without_any_address(place, start):
+    """Two processes that know only what a Slurm step tells them, on this machine."""
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": str(os.getpid())}
+    tasks = [start("exp/a", **step, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in (0, 1)]
+    assert [status(task) for task in tasks] == [0, 0]
+    assert Path("exp/a/.done").is_file()
