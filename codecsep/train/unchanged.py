@@ -54,6 +54,8 @@ def check_settings(exp_dir: Path, settings: Any) -> None:
     if not path.is_file() or not has_begun(exp_dir):
         return
     changed = differences(config.read_yaml(path), config.to_dict(settings))
+    if "model" in changed:  # every key of the network differs then
+        changed = {"model": changed["model"]}
     refused = [f"{key}: {old} -> {new}" for key, (old, new) in changed.items() if key not in HARMLESS]
     if refused:
         what = f"was trained with other settings: {'; '.join(refused)}"

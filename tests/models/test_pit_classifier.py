@@ -1,12 +1,14 @@
 """The PIT token classifier: one permutation per utterance for all levels, exact ends, padding."""
 
 import numpy as np
+import pytest
 import torch
 
 from codecsep.codecs import fbank
 from codecsep.codecs.encoders import EncoderConfig
 from codecsep.decode.options import DecodeOptions
 from codecsep.models import pit_classifier
+from codecsep.models.base import ModelError
 from codecsep.nn.transformer import TransformerConfig
 
 TINY = TransformerConfig(num_layers=1, width=16, num_heads=2, ffn_width=32)
@@ -78,3 +80,10 @@ def test_separate_gives_every_speaker_codes_within_the_mixture():
             assert ((codes >= 0) & (codes < 6)).all()
     alone = model.separate(mixtures[:1], DecodeOptions(), ["a"])[0]
     assert all(torch.equal(a, b) for a, b in zip(alone.codes, together[0].codes, strict=True))
+
+
+def test_an_example_without_target_or_sound_is_refused_when_the_batch_is_made():
+    model = tiny_model()
+    with pytest.raises(ModelError, match=r"^E502 utterance a: 0 samples and 0 frames to predict"):
+        model.collate([example(8, 5), example(0, 0)])
+    assert torch.isfinite(model.loss(model.collate([example(8, 0)]))[0])

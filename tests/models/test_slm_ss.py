@@ -202,6 +202,17 @@ def test_join_refuses_parts_that_do_not_fit():
         slm_ss.join([tiny_model("ar"), other])
 
 
+@pytest.mark.parametrize("part", ["ar", "nar"])
+def test_an_example_without_target_or_sound_is_refused_when_the_batch_is_made(part):
+    model = tiny_model(part)
+    good, silent = examples((5, 3), (0, 0))
+    with pytest.raises(ModelError, match=r"^E502 utterance utt1: 0 samples and 0 frames to predict"):
+        batch_of(model, [good, silent])
+    with pytest.raises(ModelError, match=r"^E502 utterance utt1: 1600 samples and 0 frames to predict"):
+        batch_of(model, [good, silent | {"mixture": good["mixture"]}])
+    assert torch.isfinite(model.loss(batch_of(model, examples((5, 0))))[0])
+
+
 def test_unknown_part_and_positions_are_refused():
     with pytest.raises(ModelError, match="allowed: ar, nar"):
         slm_ss.Model(tiny_config("both"))
@@ -234,3 +245,29 @@ def test_wavlm_shape_trains_one_step_and_decodes():
     assert not any("feature_extractor" in name for name in trained)
     found = slm_ss.join([model.eval()]).separate([example["mixture"]], DecodeOptions(num_speakers=2), ["a"])[0]
     assert len(found.codes) == 2
+
+
+@pytest.mark.long
+def test_the_papers_network_trains_one_step_and_decodes():
+    """The AR part at the paper's size, WavLM-large included, with random weights (590 M parameters, about 10 GB)."""
+    torch.manual_seed(0)
+    model = slm_ss.Model(slm_ss.Config(part="ar"))
+    assert count_parameters(model) / 1e6 == pytest.approx(590, abs=2)
+    random = np.random.default_rng(0)
+    codes = [random.integers(0, 1024, (8, frames)) for frames in (38, 20)]
+    example = {"id": "a", "mixture": (0.1 * random.standard_normal(8000)).astype(np.float32), "codes": codes}
+    batch = batch_of(model, [example])
+    loss, _ = model.loss(batch)
+    loss.backward()
+    assert np.log(1024) - 1 < float(loss.detach()) < np.log(1027) + 2, "near the loss of a guess"
+    trained = [p for p in model.parameters() if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad) for p in trained]))
+    assert torch.isfinite(norm) and norm > 0
+    with torch.no_grad():
+        for parameter in trained:
+            parameter -= 0.01 / norm * parameter.grad
+    model.zero_grad(set_to_none=True)
+    assert float(model.loss(batch)[0].detach()) < float(loss.detach())
+    found = slm_ss.join([model.eval()]).separate([example["mixture"]], DecodeOptions(num_speakers=2), ["a"])[0]
+    assert len(found.codes) == 2
+    assert all(1 <= c.shape[1] <= 38 + 2 and 0 <= int(c.min()) and int(c.max()) < 1024 for c in found.codes)

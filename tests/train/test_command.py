@@ -19,7 +19,8 @@ from codecsep.bin import train as command
 from codecsep.data import audio
 from codecsep.data.datadir import write_table
 from codecsep.data.lock import locked
-from codecsep.train import checkpoint, distributed
+from codecsep.train import checkpoint, distributed, unchanged
+from codecsep.train.settings import TrainConfig
 
 PATIENCE = 120  # seconds until a process counts as hung, on a machine that is busy with other things
 SETTINGS = {
@@ -96,6 +97,32 @@ def test_changed_settings_are_refused_with_the_keys(place, capsys):
     assert "optim.lr: 0.02 -> 0.5" in said and "network.width: 8 -> 9" in said and said.count("\n") == 1
     assert command.main(arguments("exp/a", "--train.log_interval", "2", "--train.max_steps", "14")) == 0
     assert "done at step 14" in Path("exp/a/train.log").read_text()
+
+
+def test_another_model_in_the_same_directory_is_refused_in_a_few_words(place, capsys):
+    assert command.main(arguments("exp/a")) == 0
+    Path("c.yaml").write_text(yaml.safe_dump({**SETTINGS, "model": "pit_classifier", "network": {}}))
+    capsys.readouterr()
+    assert command.main(arguments("exp/a")) == 2
+    said = capsys.readouterr().err
+    assert "E420 exp/a: was trained with other settings: model: toy -> pit_classifier (fix: " in said
+    assert len(said) < 250
+
+
+@pytest.mark.parametrize("key", unchanged.HARMLESS)
+def test_keys_that_change_no_step_may_change(place, key):
+    given = config.load_model_config(TrainConfig, Path("c.yaml"))
+    Path("exp/a/checkpoints/step-000001").mkdir(parents=True)
+    Path("exp/a/config.yaml").write_text(config.dump(given))
+    section, name = key.split(".")
+    values = getattr(given, section)
+    setattr(values, name, "cuda" if name == "device" else getattr(values, name) + 1)
+    unchanged.check_settings(Path("exp/a"), given)
+    given.optim.lr = 7.0
+    with pytest.raises(
+        unchanged.ResumeError, match="^E420 exp/a: .* settings: optim.lr: 0.02 -> 7.0 "
+    ):
+        unchanged.check_settings(Path("exp/a"), given)
 
 
 @pytest.mark.parametrize(
