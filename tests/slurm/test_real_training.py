@@ -1,7 +1,9 @@
 """Trainings on a real Slurm: two nodes, preemption, a time limit that comes near, a signal by hand."""
 
+import re
 import subprocess
 import sys
+import time
 
 import cluster
 import launching
@@ -78,9 +80,15 @@ def wait_for_step(place, out, step):
 def start_again_soon(slurm, place, job, number=1):
     """Slurm lets a requeued job wait for two minutes, because a node refuses it at first; seconds are enough here."""
     kept = place.folder / f"exp/a/log/train.log.attempt{number}"
-    assert wait_for(lambda: state(slurm, job) == "PENDING BeginTime" or kept.exists(), 120)
-    slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now+3seconds")
-    assert wait_for(kept.exists, 120)
+    end = time.time() + 120
+    while not kept.exists() and time.time() < end:
+        details = slurm.call("scontrol", "show", "job", "-o", job)
+        eligible = re.search(r"EligibleTime=(\d\S+)", details)
+        wait = time.mktime(time.strptime(eligible[1], "%Y-%m-%dT%H:%M:%S")) - time.time() if eligible else 0
+        if "JobState=PENDING" in details and wait > 5:
+            slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now+3seconds")
+        time.sleep(0.5)
+    assert kept.exists()
 
 
 def state(slurm, job):
@@ -113,8 +121,10 @@ def test_preempted_training_ends_with_the_same_weights(place, slurm, uninterrupt
     """A job of a higher priority takes the nodes; the training saves, waits, goes on. Its reading process survives."""
     words = ["--requeue", "true", "--num-nodes", "2", "--num-threads", "4", "exp/a/log/train.log", *TRAIN]
     process = place.start(*words, "--out", "exp/a", "--data.num_workers", "1", *SLOW)
+    job = job_of(process)
     wait_for_step(place, "exp/a", 4)
     slurm.call("sbatch", "-p", "urgent", "-N", "2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+    start_again_soon(slurm, place, job)
     output = process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
     first, second = place.read("exp/a/log/train.log.attempt1"), place.read("exp/a/log/train.log")
@@ -123,6 +133,7 @@ def test_preempted_training_ends_with_the_same_weights(place, slurm, uninterrupt
     assert_equal_results(place.folder / "exp/a", uninterrupted)
 
 
+@pytest.mark.long
 def test_training_asked_to_stop_by_usr1_is_started_again(place, slurm, uninterrupted):
     """The signal goes to the batch script alone, as that of a time limit does; status 85 makes a new attempt."""
     process = place.start("--requeue", "true", "exp/a/log/train.log", *TRAIN, "--out", "exp/a", *SLOW)
@@ -144,7 +155,7 @@ def test_time_limit(place, slurm, uninterrupted):
     process = place.start(*words, "--network.pause", "1.2")
     job, number = job_of(process), 0
     while process.poll() is None:
-        if wait_for(lambda: process.poll() is not None or state(slurm, job) == "PENDING BeginTime", 5):
+        if wait_for(lambda: process.poll() is not None or state(slurm, job) .startswith("PENDING"), 5):
             number += 1
             if process.poll() is None:
                 start_again_soon(slurm, place, job, number)
