@@ -119,9 +119,7 @@ def test_keys_that_change_no_step_may_change(place, key):
     setattr(values, name, "cuda" if name == "device" else getattr(values, name) + 1)
     unchanged.check_settings(Path("exp/a"), given)
     given.optim.lr = 7.0
-    with pytest.raises(
-        unchanged.ResumeError, match="^E420 exp/a: .* settings: optim.lr: 0.02 -> 7.0 "
-    ):
+    with pytest.raises(unchanged.ResumeError, match="^E420 exp/a: .* settings: optim.lr: 0.02 -> 7.0 "):
         unchanged.check_settings(Path("exp/a"), given)
 
 
