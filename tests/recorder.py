@@ -34,7 +34,7 @@ def main(words: list[str]) -> None:
     words = [word for word in words if word != "-u"]
     module = words[1] if words[0] == "-m" else words[0]
     rest = words[2:] if words[0] == "-m" else words[1:]
-    if module == "torch.distributed.run":  # options of the launcher up to the module that it starts
+    if module == "codecsep.bin.launch":  # options of the launcher up to the module that it starts
         module, rest = rest[rest.index("-m") + 1], rest[rest.index("-m") + 2 :]
     with open(os.environ["RECORD"], "a", encoding="utf-8") as file:
         file.write(json.dumps([module, *rest]) + "\n")

@@ -8,6 +8,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 stage=0
 stop_stage=7
+num_threads=2             # CPU threads of stage 1
 ngpu=0                    # GPUs of stage 1; 0: CPU
 seed=72                   # of the mixtures that stage 0 makes; the split into train, dev and test is fixed
 corpus=../downloads       # where stage 0 finds or puts the recordings
@@ -32,19 +33,20 @@ $(sed -n '/^stage=0/,/^python=/s/^/  --/p' "${0##*/}")"
 no_arguments "$@"
 check_stages 0 7
 number 0 "${ngpu}" --ngpu
+number 1 "${num_threads}" --num_threads
 number 0 "${seed}" --seed
 [[ -s ${conf} ]] || die "--conf ${conf} is not there"
 print_args
 
 (( ngpu > 0 )) || export CUDA_VISIBLE_DEVICES=   # --ngpu 0 means CPU, also where there is a GPU
 launch=("${python}")
-(( ngpu < 2 )) || launch=("${python}" -m torch.distributed.run --standalone --nproc_per_node "${ngpu}")
+(( ngpu < 2 )) || launch=("${python}" -m codecsep.bin.launch --nproc "${ngpu}")
 suffix=${tag:+_${tag}}
 trained=exp/codec_train${suffix} scored=exp/score${suffix}/test
 
 if at 0 "data"; then
     # shellcheck disable=SC2086  # local_data_opts is a list of words
-    ${train_cmd} "${data}/log/data.log" \
+    run.pl "${data}/log/data.log" \
         ../local/data.sh --corpus "${corpus}" --out "${data}" --seed "${seed}" --python "${python}" ${local_data_opts}
 fi
 
@@ -52,10 +54,11 @@ if at 1 "train the codec and export its weights"; then
     need 0 "${data}/train_sources/wav.scp" "${data}/dev_sources/wav.scp"
     log "training ${trained}; to look on: tail -f ${trained}/log/train.log"
     # shellcheck disable=SC2086  # train_args is a list of words
-    ${cuda_cmd} --gpu "${ngpu}" "${trained}/log/train.log" \
+    ${cuda_cmd} --gpu "${ngpu}" --num-threads "${num_threads}" "${trained}/log/train.log" \
         "${launch[@]}" -m codecsep.bin.train --config "${conf}" --out "${trained}" \
             --train "${data}/train_sources" --valid "${data}/dev_sources" ${train_args}
-    "${python}" -m codecsep.bin.get_codec --from "${trained}" --data "${data}/dev_sources" --out "${weights}"
+    run.pl exp/log/get_codec.log \
+        "${python}" -m codecsep.bin.get_codec --from "${trained}" --data "${data}/dev_sources" --out "${weights}"
 fi
 
 for number in 2 3 4 5 6; do
@@ -65,7 +68,7 @@ done
 if at 7 "score and report"; then
     need 0 "${data}/test_sources/wav.scp"
     need 1 "${weights}/codec.json"
-    "${python}" ../../../tools/fetch_weights.py || log "some judges are missing: the table goes without their columns"
+    run.pl "${scored}/log/fetch.log" "${python}" ../../../tools/fetch_weights.py || log "judges are missing, and their columns"
     # shellcheck disable=SC2086  # score_args is a list of words
     ${train_cmd} "${scored}/log/score.log" \
         "${python}" -m codecsep.bin.score_codec --data "${data}/test_sources" --codec "${weights}" --out "${scored}" \

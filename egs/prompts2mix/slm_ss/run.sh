@@ -9,6 +9,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 stage=0
 stop_stage=7
 nj=2                      # parallel jobs of stage 2, processes of stage 7
+num_threads=2             # CPU threads of a training and of a decoding
 ngpu=0                    # GPUs of stages 4 to 6; 0: CPU
 num_spk=2                 # speakers in a mixture: 2 or 3
 mode=max                  # max: mixtures end with the longer source; min: with the shorter one
@@ -40,32 +41,33 @@ $(sed -n '/^stage=0/,/^python=/s/^/  --/p' "${0##*/}")"
 no_arguments "$@"
 check_stages 0 7
 number 1 "${nj}" --nj; number 0 "${ngpu}" --ngpu; number 2 "${num_spk}" --num_spk; number 0 "${seed}" --seed
-for decode_seed in ${decode_seeds}; do number 0 "${decode_seed}" --decode_seeds; done
+for decode_seed in ${decode_seeds}; do number 0 "${decode_seed}" --decode_seeds; done; number 1 "${num_threads}" --num_threads
 [[ ${mode} == min || ${mode} == max ]] || die "--mode is min or max, got '${mode}'"
 [[ -d ${conf_dir} ]] || die "--conf_dir ${conf_dir} is not there; it is one of: $(dirname conf/*/*.yaml | sort -u | xargs) conf"
 print_args
 
 (( ngpu > 0 )) || export CUDA_VISIBLE_DEVICES=   # --ngpu 0 means CPU, also where there is a GPU
 launch=("${python}")
-(( ngpu < 2 )) || launch=("${python}" -m torch.distributed.run --standalone --nproc_per_node "${ngpu}")
+(( ngpu < 2 )) || launch=("${python}" -m codecsep.bin.launch --nproc "${ngpu}")
 suffix=${tag:+_${tag}}
 pit=exp/pit${suffix} ar=exp/ar${suffix} nar=exp/nar${suffix} decoded=exp/decode${suffix} scored=exp/score${suffix}/test
 
 if at 0 "data"; then
     # shellcheck disable=SC2086  # local_data_opts is a list of words
-    ${train_cmd} data/log/data.log \
+    run.pl data/log/data.log \
         ../local/data.sh --corpus "${corpus}" --out data --num_spk "${num_spk}" --mode "${mode}" --seed "${seed}" \
             --python "${python}" ${local_data_opts}
-    python=${python} validate_data_dir.sh data/train data/dev data/test
+    run.pl data/log/validate.log env "python=${python}" validate_data_dir.sh data/train data/dev data/test
 fi
 
 if at 1 "codec"; then
     if ${train_codec}; then
         need 0 data/train_sources/wav.scp
-        ../codec/run.sh --stage 1 --stop-stage 1 --ngpu "${ngpu}" --data "${PWD}/data" --python "${python}"
-        "${python}" -m codecsep.bin.get_codec --from ../codec/exp/codec --out exp/codec
+        stdout.pl exp/log/codec.log \
+            ../codec/run.sh --stage 1 --stop-stage 1 --ngpu "${ngpu}" --data "${PWD}/data" --python "${python}"
+        run.pl exp/log/get_codec.log "${python}" -m codecsep.bin.get_codec --from ../codec/exp/codec --out exp/codec
     else
-        "${python}" -m codecsep.bin.get_codec --out exp/codec
+        run.pl exp/log/get_codec.log "${python}" -m codecsep.bin.get_codec --out exp/codec
     fi
 fi
 
@@ -95,7 +97,7 @@ train() {   # one network: its configuration, where it goes, further options
     need 3 dump/dev/seq.scp
     log "training ${out}; to look on: tail -f ${out}/log/train.log"
     # shellcheck disable=SC2086  # train_args is a list of words
-    ${cuda_cmd} --gpu "${ngpu}" "${out}/log/train.log" \
+    ${cuda_cmd} --gpu "${ngpu}" --num-threads "${num_threads}" "${out}/log/train.log" \
         "${launch[@]}" -m codecsep.bin.train --config "${config}" --out "${out}" --train data/train_sources \
             --train_dump dump/train_sources --valid data/dev --valid_dump dump/dev \
             --data.num_speakers "${num_spk}" --data.mode "${mode}" "$@" ${train_args}
@@ -112,10 +114,9 @@ if at 5 "train the NAR model"; then
 fi
 
 separate() {   # one system: its seed, where its estimates go, its networks
-    local seed=$1 out=$2
-    shift 2
+    local seed=$1 out=$2; shift 2
     # shellcheck disable=SC2086  # decode_args is a list of words
-    ${decode_cmd} --gpu "${ngpu}" "${out}/log/separate.log" \
+    ${decode_cmd} --gpu "${ngpu}" --num-threads "${num_threads}" "${out}/log/separate.log" \
         "${python}" -m codecsep.bin.separate --models "$@" --codec exp/codec --data data/test --out "${out}" --batch_size 16 \
             --config "${conf_dir}/decode.yaml" --seed "${seed}" --num_speakers "${num_spk}" ${decode_args}
 }
@@ -137,12 +138,12 @@ if at 7 "score and report"; then
         hypotheses+=${hypotheses:+,}${decoded}/slm_ss_seed${decode_seed}/test
     done
     need 6 "${decoded}/pit/test/spk1.scp"
-    "${python}" ../../../tools/fetch_weights.py || log "some judges are missing: the table goes without their columns"
+    run.pl "${scored}/log/fetch.log" "${python}" ../../../tools/fetch_weights.py || log "judges are missing, and their columns"
     # shellcheck disable=SC2086  # score_args is a list of words
-    ${train_cmd} "${scored}/log/score.log" \
+    ${train_cmd} --num-threads "${nj}" "${scored}/log/score.log" \
         "${python}" -m codecsep.bin.score --data data/test --codec exp/codec --hyp "slm_ss=${hypotheses}" \
             --hyp "pit_classifier=${decoded}/pit/test" --out "${scored}" --nj "${nj}" ${score_args}
-    "${python}" -m codecsep.bin.report --score "${scored}" --out "${scored}"
+    run.pl "${scored}/log/report.log" "${python}" -m codecsep.bin.report --score "${scored}" --out "${scored}"
     if [[ -s ${scored}/table.txt ]]; then cat "${scored}/table.txt"; fi
     log "results: ${PWD}/${scored}/RESULTS.md, listen: ${PWD}/${scored}/index.html"
 fi
