@@ -9,6 +9,7 @@ from pathlib import Path
 from codecsep.data.codec_info import ArkError
 
 REPAIR = "make it again with --stage 2 (codes) or --stage 3 (sequences)"
+STRANGE = re.compile(r"[^\S ]|[\0-\x1f\x7f-\x9f]")  # white space other than a blank, control characters
 Note = tuple[int, int]  # CRC-32 and bytes of a record
 
 
@@ -27,7 +28,7 @@ def read_list(path: Path, num_words: int) -> dict[str, list[str]]:
     table: dict[str, list[str]] = {}
     for number, line in enumerate(text.split("\n")[:-1], 1):
         key, *words = line.split(" ")
-        if len(words) != num_words - 1 or not all((key, *words)) or re.search(r"\s", line.replace(" ", "")):
+        if len(words) != num_words - 1 or not all((key, *words)) or STRANGE.search(line):
             what = f"expected one utterance id and {num_words - 1} words, got {line[:80]!r}"
             raise ArkError("E307", what, f"{path}:{number}", REPAIR)
         if key in table:
