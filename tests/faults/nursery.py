@@ -23,6 +23,7 @@ LOADED = (
     "codecsep.bin.separate_data", "codecsep.bin.separation", "codecsep.bin.score", "codecsep.bin.report",
     "codecsep.models.slm_ss", "codecsep.models.pit_classifier", "codecsep.train.trainer", "codecsep.metrics.scoring",
     "codecsep.metrics.summary", "codecsep.bin.codec_ceiling", "jsonargparse", "scipy.signal", "av", "pyloudnorm",
+    "torch._dynamo", "pystoi.stoi",  # the first: imported by torch when an optimizer is made, for 2 s
 )  # fmt: skip
 
 
