@@ -19,7 +19,7 @@ from codecsep.errors import CodecsepError
 from codecsep.train.stop import EXIT_STOPPED
 
 PROG = "codecsep-launch"
-GRACE = 10.0  # s, for the others to say what they have noticed when one has failed
+GRACE = 5.0  # s, for the others to say what they have noticed when one has failed
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from codecsep.data import audio, mixing
-from codecsep.data.ark import TokenReader, check_frames, read_codec_info
+from codecsep.data.ark import TokenReader, read_codec_info
 from codecsep.data.datadir import DataDir
 from codecsep.data.mixing import Config as MixingConfig
 from codecsep.data.sources import SourceAudio
+from codecsep.data.spans import check_span
 from codecsep.errors import CodecsepError
 
 FIELDS = ("mixture", "sources", "wav", "codes", "sequence")
@@ -187,6 +188,10 @@ class DynamicDataset:
             example["sequence"] = self.make_sequence(example)
         return example
 
+    def name(self, index: int) -> str:
+        """The utterances that an item is mixed of, without reading them."""
+        return "+".join(self._draw(index).ids)
+
     def _draw(self, index: int) -> mixing.Draw:
         """The draw of an item; one with an utterance that stage 2 skipped is drawn again."""
         for attempt in range(1000):
@@ -275,11 +280,11 @@ def _stored_frames(data: DataDir, dump: Path | None) -> dict[str, int]:
 def _check_frames(frames: dict[str, int], data: DataDir, dump: Path) -> None:
     """The silence behind the speakers of a mixture has no codes, so a mixture may have fewer frames than samples."""
     rate = audio.sample_rate(next(iter(data.table("wav.scp").values())))
-    frame_rate, samples = read_codec_info(dump).frame_rate, data.integers("utt2num_samples")
+    info, samples, is_mixture = read_codec_info(dump), data.integers("utt2num_samples"), bool(data.speakers())
     for key, found in frames.items():
-        longest = math.ceil(samples.get(key, 0) * frame_rate / rate)
-        if not data.speakers() or found > longest:
-            check_frames(found, samples.get(key, 0), rate, frame_rate, f"{dump}/utt2num_frames: {key}")
+        longest = samples.get(key, 0) * info.sample_rate / rate
+        where = f"{dump}/utt2num_frames: {key}"
+        check_span(found, 0 if is_mixture else longest, longest, info, where, "run --stage 2 again")
 
 
 def _order_of_crop(sources: np.ndarray, rate: int) -> list[int]:

@@ -98,7 +98,9 @@ class drawn_from:
 
 
 def name_of(dataset: Any, index: int) -> str:
-    """The id of an item without reading it, as far as its dataset knows it."""
+    """The id of an item without reading it, as far as its dataset knows it (`name`, or one of `ids` per item)."""
+    if hasattr(dataset, "name"):
+        return dataset.name(index)
     ids = getattr(dataset, "ids", ())
     return str(ids[index]) if len(ids) == len(dataset) else f"number {index}"
 

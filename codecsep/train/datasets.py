@@ -3,18 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+from codecsep.data.ark import read_codec_info, require_codec
 from codecsep.train.batches import TrainingSet
 from codecsep.train.settings import DataConfig, SettingsError, TrainConfig
 
 
 def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingSet]:
-    """Training and validation set, with the fields that the model reads. Validation examples are never cropped."""
+    """Training and validation set, with the fields that the model reads. Validation examples are never cropped.
+
+    Raises SettingsError without data, ArkError when the two sets hold the codes of different codecs.
+    """
     data, paths = settings.data, settings.paths
     places = (paths.train, paths.train_dump), (paths.valid, paths.valid_dump)
     for (directory, _), flag in zip(places, ("--train", "--valid"), strict=True):
         if not directory:
             fix = f"give {flag} data/<set> (and {flag}_dump dump/<set> for tokens)"
             raise SettingsError("E851", f"no data directory is given for {flag}", "", fix)
+    if paths.train_dump and paths.valid_dump:
+        require_codec(paths.valid_dump, read_codec_info(paths.train_dump))
     train = MAKERS[data.train](model, *places[0], data, data.epoch_size, data.max_frames, data.seed)
     valid = MAKERS[data.valid](model, *places[1], data, data.valid_size, None, data.seed + 1)
     for made, (directory, _) in zip((train, valid), places, strict=True):

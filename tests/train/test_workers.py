@@ -137,3 +137,18 @@ def test_a_dataset_that_stops_does_not_end_the_epoch(number):
     assert [len(batch) for batch in read] == [len(batch) for batch in PLAN]
     (failed,) = [example for batch in read for example in batch if isinstance(example, Failure)]
     assert failed.name == "u5" and isinstance(failed.error, StopIteration)
+
+
+class Named(Drawing):
+    ids = ["a", "b"]  # of its sources
+
+    def name(self, index):
+        return f"mix-{index}"
+
+    def __getitem__(self, index):
+        raise KeyError(index)
+
+
+def test_an_item_is_named_by_its_dataset():
+    assert next(load_batches(Named(), PLAN, DataConfig()))[1].name == "mix-1"
+    assert next(load_batches(Empty(), [[5]], DataConfig()))[0].name == "u5"
