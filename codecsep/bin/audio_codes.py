@@ -83,7 +83,7 @@ class Tokeniser:
         path = self.data.table(table).get(key)
         if path is None:
             raise TokeniseError("E103", f"{key} has no line", self.data.path / table, REPAIR)
-        samples, rate = audio.read_audio(path)
+        samples, rate = audio.read_audio(path, declared=self.num_samples.get(key) if table == "wav.scp" else None)
         if rate != self.rate:
             what = f"has {rate} Hz, the first file of {self.data.path} {self.rate} Hz"
             raise TokeniseError("E221", what, path, "resample it in stage 0")

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from codecsep.data import atomic
-from codecsep.data.codec_info import ArkError, CodecInfo, check_frames, read_codec_info, require_codec, write_codec_info
+from codecsep.data.codec_info import ArkError, CodecInfo, read_codec_info, require_codec, write_codec_info
 from codecsep.data.token_lists import REPAIR, Note, note_of, place_of, read_list
 from codecsep.faults import faultpoint
 
-__all__ = ["ArkError", "CodecInfo", "TokenReader", "TokenWriter", "check_frames", "read_codec_info", "require_codec"]
+__all__ = ["ArkError", "CodecInfo", "TokenReader", "TokenWriter", "read_codec_info", "require_codec"]
 __all__ += ["write_codec_info"]
 MAGIC = b"\0BFM "
 HEADER_BYTES = len(MAGIC) + 10

@@ -75,11 +75,3 @@ def require_codec(directory: Path | str, wanted: CodecInfo) -> CodecInfo:
         fix = "run --stage 2 again, or give the codec it was made by"
         raise ArkError("E303", what, Path(directory) / "codec.json", fix)
     return found
-
-
-def check_frames(num_frames: int, num_samples: int, rate: int, frame_rate: float, where: object) -> None:
-    """Raise ArkError unless codes of `num_frames` frames fit audio of `num_samples` at `rate` Hz, give or take one."""
-    expected = math.ceil(num_samples * frame_rate / rate)
-    if abs(num_frames - expected) > 1:
-        what = f"holds {num_frames} frames, {num_samples} samples at {rate} Hz give {expected}"
-        raise ArkError("E305", what, where, "run --stage 2 again")

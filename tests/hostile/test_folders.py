@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from codecsep.data.datadir import write_table
 from codecsep.data.examples import open_codes
 from codecsep.errors import CodecsepError
 from codecsep.train import checkpoint
+from codecsep.train.datasets import make_sets
+from codecsep.train.settings import PathsConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO = CodecInfo("mini", "ab" * 32, 16000, 50.0, 320, 8, 512)
@@ -39,6 +42,16 @@ def test_weights_that_are_not_those_of_codec_json(tmp_path, bomb):
     (tmp_path / "mini.safetensors").write_bytes(bomb)
     with pytest.raises(CodecsepError, match="^E351 .*SHA-256"):
         base.load(tmp_path)
+
+
+def test_training_and_validation_codes_of_different_codecs(tmp_path):
+    """A4: the same sizes, other weights: only codec.json can tell."""
+    settings = TrainConfig(model="slm_ss")
+    settings.paths = PathsConfig("data/a", str(tmp_path / "a"), "data/b", str(tmp_path / "b"))
+    write_codec_info(tmp_path / "a", INFO)
+    write_codec_info(tmp_path / "b", replace(INFO, fingerprint="cd" * 32))
+    with pytest.raises(CodecsepError, match=r"^E303 .*b/codec\.json: was made by another codec .* fingerprint cdcd"):
+        make_sets(None, settings)
 
 
 JSONS = [
