@@ -277,6 +277,7 @@ CODES: dict[str, Code] = {
     "E641": Code("cluster configuration", "conf/slurm.conf, conf/queue.conf or the like is missing or wrong."),
     "E642": Code("job option unknown", "A job line has an option that the cluster configuration does not describe."),
     "E643": Code("log not writable", "A log file, or the folder q beside it, could not be written."),
+    "E646": Code("backend unknown", "CODECSEP_CMD_BACKEND names no way of starting jobs."),
     "E701": Code(
         "command where a file is expected",
         "A list names a command (pipe) instead of a file. Commands in data are never run.",

@@ -15,6 +15,5 @@ case ${cmd_backend} in
     sge)    train_cmd=queue.pl cuda_cmd=queue.pl decode_cmd=queue.pl ;;
     pbs)    train_cmd=pbs.pl cuda_cmd=pbs.pl decode_cmd=pbs.pl ;;
     ssh)    train_cmd=ssh.pl cuda_cmd=ssh.pl decode_cmd=ssh.pl ;;
-    *) echo "cmd.sh: unknown CODECSEP_CMD_BACKEND '${cmd_backend}'; it is local, stdout, slurm, sge, pbs or ssh" >&2
-       return 1 ;;
+    *) echo "cmd.sh: E646 CODECSEP_CMD_BACKEND: is '${cmd_backend}' (fix: local, stdout, slurm, sge, pbs or ssh)" >&2; return 1 ;;
 esac

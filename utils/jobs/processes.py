@@ -43,6 +43,13 @@ def recipe_is_gone() -> bool:
         return True
     except (PermissionError, OverflowError):
         return False
+    return is_dead(int(pid))
+
+
+def is_dead(pid: int) -> bool:
+    """Has the process ended, and only waits for its parent to take note?"""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "ZX"
     return False
 
 
