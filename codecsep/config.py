@@ -11,6 +11,7 @@ import difflib
 import functools
 import hashlib
 import importlib
+import io
 import json
 import re
 import sys
@@ -237,6 +238,8 @@ def command(prog: str) -> Callable[[Callable[..., int | None]], Callable[..., in
     def decorate(main: Callable[..., int | None]) -> Callable[..., int]:
         @functools.wraps(main)
         def wrapped(*arguments: Any) -> int:
+            if isinstance(sys.stdout, io.TextIOWrapper):  # in LC_ALL=C too a result with "±" is no reason to fail
+                sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 return main(*arguments) or 0
             except Exception as error:

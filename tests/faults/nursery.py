@@ -55,8 +55,8 @@ def _wait(pid: int, kill_after: float | None) -> int:
 def _child(request: dict) -> None:
     status = 1
     try:
-        os.chdir(request["cwd"])
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.chdir(request["cwd"].encode())  # bytes: this process may not know letters beyond ASCII
+        log = os.open(request["log"].encode(), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for number in (1, 2):
             os.dup2(log, number)
         os.environ.clear()
@@ -93,12 +93,13 @@ def _run(words: list[str]) -> int:
 class Nursery:
     """Runs commands; `close` ends the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, umask: int = -1, **variables: str) -> None:
+        """variables: of the environment that the interpreter starts in; umask: of what it writes."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
         environment.pop("CODECSEP_FAULT", None)
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment | variables, umask=umask,
         )  # fmt: skip
         self._answer()
 
