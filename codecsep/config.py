@@ -217,8 +217,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
 
 
 def is_for_user(error: Exception) -> bool:
-    """True for OSError and CodecsepError (and what else is defined in codecsep); anything else is a bug of ours."""
-    return isinstance(error, (OSError, CodecsepError)) or type(error).__module__.startswith("codecsep.")
+    """True for OSError and CodecsepError; anything else is a bug of ours."""
+    return isinstance(error, (OSError, CodecsepError))
 
 
 def told(error: Exception) -> str:

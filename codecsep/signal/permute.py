@@ -7,7 +7,13 @@ from itertools import permutations
 import numpy as np
 import torch
 
+from codecsep.errors import CodecsepError
+
 MAX_SPEAKERS = 6  # 720 permutations; the losses of a batch are compared for all of them at once
+
+
+class PermutationError(CodecsepError):
+    """More speakers than can be assigned."""
 
 
 def best_permutation(scores) -> list[int]:
@@ -56,13 +62,14 @@ def pit_loss(pair_losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         loss [B], the mean over speakers under the best permutation (differentiable), and permutation [B, N] int64:
         the estimate of each reference.
     Raises:
-        ValueError: for a non-square shape or more than 6 speakers.
+        ValueError: for a non-square shape. PermutationError: for more than 6 speakers.
     """
     if pair_losses.ndim != 3 or pair_losses.shape[1] != pair_losses.shape[2]:
         raise ValueError(f"pit_loss: pair losses must be [B, N, N], got {tuple(pair_losses.shape)}")
     num_speakers = pair_losses.shape[1]
     if num_speakers > MAX_SPEAKERS:
-        raise ValueError(f"pit_loss: {num_speakers} speakers, at most {MAX_SPEAKERS} are searched exhaustively")
+        what = f"{num_speakers} speakers, at most {MAX_SPEAKERS} are searched exhaustively"
+        raise PermutationError("E803", what, "pit_loss", f"train with {MAX_SPEAKERS} speakers at most")
     orders = torch.tensor(list(permutations(range(num_speakers))), device=pair_losses.device)
     references = torch.arange(num_speakers, device=pair_losses.device)
     candidates = pair_losses[:, references, orders].mean(-1)

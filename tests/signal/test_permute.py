@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from codecsep.signal.permute import best_permutation, pit_loss, reorder, unassigned
+from codecsep.signal.permute import PermutationError, best_permutation, pit_loss, reorder, unassigned
 
 
 def test_two_speakers_swapped():
@@ -67,5 +67,5 @@ def test_reorder_puts_estimates_where_the_references_are():
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match="B, N, N"):
         pit_loss(torch.zeros(2, 3, 2))
-    with pytest.raises(ValueError, match="at most"):
+    with pytest.raises(PermutationError, match="^E803 .*at most 6"):
         pit_loss(torch.zeros(1, 7, 7))
