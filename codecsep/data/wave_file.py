@@ -53,6 +53,15 @@ def check_whole(path: Path) -> None:
             raise AudioError("E202", f"cut short or damaged: {fault}", path, MAKE_AGAIN)
 
 
+def is_streamed(path: Path) -> bool:
+    """Is this a RIFF file that was written into a pipe, so that its header cannot tell a cut?"""
+    with open(path, "rb") as file:
+        is_riff = file.read(4) in (b"RIFF", b"RIFX", b"RF64")
+        file.seek(0)
+        promise = read_riff(file, str(path)) if is_riff else None
+    return promise is not None and promise.promised is None
+
+
 def _check_riff(path: Path, promise: Promise | None) -> None:
     if promise is None:
         return

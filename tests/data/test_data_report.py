@@ -1,6 +1,7 @@
 """The report of what is odd in audio (U6): each kind of finding, and a file that cannot be read."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +39,14 @@ def test_the_report_names_table_id_and_path(tmp_path):
     audio.write_audio(silent, np.zeros(1600), RATE)
     with open(cut, "r+b") as file:
         file.truncate(1000)
+    streamed = Path(directory.table("spk2.scp")["a-b-000"])
+    raw = streamed.read_bytes()
+    streamed.write_bytes(raw[:40] + b"\xff" * 4 + raw[44:])
     data_report.write_report(directory)
     rows = [line.split("\t") for line in (directory.path / "data_report.tsv").read_text().splitlines()[1:]]
-    assert [row[:4] for row in rows] == [["E202", "wav.scp", "a-b-002", cut], ["E211", "spk1.scp", "a-b-001", silent]]
-    assert rows[1][4] == "digital silence" and "promises 1,600 samples" in rows[0][4]
+    assert [row[:4] for row in rows] == [
+        ["E202", "wav.scp", "a-b-002", cut],
+        ["E211", "spk1.scp", "a-b-001", silent],
+        ["W210", "spk2.scp", "a-b-000", str(streamed)],
+    ]
+    assert rows[1][4] == "digital silence" and "promises 1,600 samples" in rows[0][4] and "no length" in rows[2][4]
