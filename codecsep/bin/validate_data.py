@@ -18,7 +18,7 @@ def _validate(given: Given) -> None:
 
 def _problems(path: Path, given: Given) -> list[str]:
     """One line per problem; when there is none, says on stdout what the directory holds."""
-    from codecsep.data import check  # they read audio: --help is to be quick
+    from codecsep.data import check, data_report  # they read audio: --help is to be quick
     from codecsep.data.datadir import DataDir
 
     check_audio = given.whole("--check-audio", 0) if given.has("--check-audio") else check.EVERY
@@ -27,6 +27,9 @@ def _problems(path: Path, given: Given) -> list[str]:
     try:
         directory = DataDir(path)
         found = check.problems(directory, sums, tolerance, given.options, check_audio)
+        if given.has("--report"):
+            rows = data_report.write_report(directory)
+            print(f"{path}/{data_report.FILE}: {len(rows)} odd files")
         if not found:
             count, speakers = len(directory.table("utt2spk")), len(directory.speakers()) or 1
             print(f"{path}: {count} utterances, {speakers} speaker(s) each: valid")
@@ -53,9 +56,11 @@ Checks data directories. One line per problem on stderr and status 1; one line p
   --with-segments    `segments` is allowed; no stage reads it
   --check-audio N    open the audio files of N utterances drawn at random (default: of all)
   --sums N           mixtures whose sources are summed (default: 5)
-  --tolerance X      of the sum, full scale 1 (default: what rounding to 16 bits can do)""",
+  --tolerance X      of the sum, full scale 1 (default: what rounding to 16 bits can do)
+  --report           also read all audio, and write data_report.tsv: clipped, silent, very quiet, offset recordings""",
     {
         **dict.fromkeys(("--no-text", "--no-wav", "--no-feats", "--no-spk-sort", "--non-print", "--with-segments"), 0),
+        "--report": 0,
         **dict.fromkeys(("--check-audio", "--sums", "--tolerance"), 1),
     },
     range(1, 10**9),

@@ -1,6 +1,8 @@
 """The report of what is odd in audio (U6): each kind of finding, and a file that cannot be read."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +52,11 @@ def test_the_report_names_table_id_and_path(tmp_path):
         ["W210", "spk2.scp", "a-b-000", str(streamed)],
     ]
     assert rows[1][4] == "digital silence" and "promises 1,600 samples" in rows[0][4] and "no length" in rows[2][4]
+
+
+def test_the_verb_that_writes_it(tmp_path):
+    path = make_mixtures(tmp_path / "test")
+    command = [sys.executable, "-m", "codecsep.bin.validate_data", "--report", path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0 and f"{path}/data_report.tsv: 0 odd files" in result.stdout, result.stderr
+    assert (path / "data_report.tsv").read_text() == data_report.COLUMNS
