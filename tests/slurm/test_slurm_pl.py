@@ -124,26 +124,26 @@ def test_vanished_job(place, home):
     assert "E620 x.log: the scheduler does not know the job any more on the cluster (job 1)" in output
 
 
-def test_forgotten_but_well(place, home):
-    """A controller that forgets ended jobs at once, and a status file that never shows up: the log tells."""
-    process = place.start("x.log", "bash", "-c", "sleep 1; rm -rf keep; mkdir keep")
+@pytest.mark.parametrize("forgets", [False, True])
+def test_status_file_that_never_shows_up(place, home, forgets):
+    """A disk that is full, a network file system that is late: the end of the log tells as much."""
+    script = "for word in $(ps -o args= $PPID); do case $word in log/q/x.done.*) mkdir $word.1.tmp;; esac; done"
+    process = place.start("log/x.log", "bash", "-c", f"{script}; echo done")
     assert wait_for((home / "1_0.pid").exists)
-    (home / "forgotten").write_text("")
-    assert process.wait(timeout=120) == 0
-    process.stdout.close()
+    if forgets:  # a controller that forgets ended jobs at once
+        (home / "forgotten").write_text("")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert place.body("log/x.log") == "done\n" and not list((place.folder / "log/q").glob("x.done.*.1"))
 
 
-def test_completed_without_a_status_file(place, home):
-    """As on a network file system that shows a new file late: the log tells."""
-    script = "while ! ls log/q | grep -q done; do sleep 0.01; done; rm -f log/q/*done*"
-    watcher = launching.subprocess.Popen(["bash", "-c", script], cwd=place.folder, env=place.environment)
-    try:
-        (place.folder / "log/q").mkdir(parents=True)
-        command = "import os, time; os.chmod('log/q', 0o755); time.sleep(0.2)"
-        assert place.run("log/x.log", "python3", "-c", command).returncode == 0
-    finally:
-        watcher.kill()
-        watcher.wait()
+def test_completed_with_neither_status_nor_end_of_log(place, home):
+    process = place.start("x.log", "sleep", "300")
+    assert wait_for((place.folder / "x.log").exists)
+    (home / "1_0.state").write_text("COMPLETED None")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1 and "E620 x.log: COMPLETED on the cluster (job 1)" in output
+    os.killpg(int((home / "1_0.pid").read_text()), signal.SIGTERM)
 
 
 def test_controller_is_down_for_a_while(place, home):

@@ -3,6 +3,7 @@
 Values are data: every word is quoted once, exactly, and nothing is expanded.
 """
 
+import contextlib
 import glob
 import os
 import shlex
@@ -77,7 +78,8 @@ class Script:
     def clean(self) -> None:
         """Delete the status files; the logs say the same."""
         for path in self.folder.glob(f"{glob.escape(self.done.name)}.*"):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def environment_file() -> list[Path]:
