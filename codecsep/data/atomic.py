@@ -41,6 +41,8 @@ def replacing(path: str | Path, forced: bool = True) -> Iterator[Path]:
             faultpoint("atomic.before_rename")
             os.replace(beside, path)
             faultpoint("atomic.after_rename")
+            if forced:
+                force(path.parent)  # the new name, too
     finally:
         beside.unlink(missing_ok=True)
 

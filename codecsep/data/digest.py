@@ -17,4 +17,9 @@ def file_sha256(path: Path) -> str:
 
 def text_sha256(text: str) -> str:
     """Hex SHA-256 of a text in UTF-8."""
-    return hashlib.sha256(text.encode("utf-8", errors="replace")).hexdigest()
+    return bytes_sha256(text.encode("utf-8", errors="replace"))
+
+
+def bytes_sha256(content: bytes) -> str:
+    """Hex SHA-256 of bytes in memory."""
+    return hashlib.sha256(content).hexdigest()

@@ -20,7 +20,7 @@ from typing import Any
 
 import codecsep
 from codecsep.data import atomic
-from codecsep.data.digest import file_sha256, text_sha256
+from codecsep.data.digest import bytes_sha256, file_sha256, text_sha256
 from codecsep.data.stamps import read_stamps, stamp, write_stamps
 from codecsep.errors import CodecsepError
 from codecsep.faults import faultpoint
@@ -159,7 +159,7 @@ def faults(folder: Path, name: str, trust: Trust) -> Iterator[tuple[str, str]]:
     done, path = _done_file(folder, name), manifest_file(folder, name)
     if not done.is_file() or not path.is_file():
         yield "", f"{done} is missing: it was never finished"
-    elif text_sha256(path.read_text(encoding="utf-8", errors="replace")) != done.read_text(errors="replace").strip():
+    elif f"{bytes_sha256(path.read_bytes())}\n".encode() != done.read_bytes():
         yield "", f"{path} was changed after it was written"
     else:
         files = {str(Path(folder) / output): noted for output, noted in read(folder, name)["outputs"].items()}

@@ -232,13 +232,24 @@ def test_a_brought_directory_is_taken_as_it_is(place):
 )
 def test_a_manifest_of_another_form_is_work_to_do_or_an_error(place, text):
     folder = make()
-    manifest.manifest_file(folder).write_text(text, errors="surrogateescape")
-    (folder / ".done").write_text(
-        manifest.text_sha256(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-    )
+    content = text.encode("utf-8", "surrogateescape")
+    manifest.manifest_file(folder).write_bytes(content)
+    (folder / ".done").write_text(f"{manifest.bytes_sha256(content)}\n")
     assert manifest.current(folder, work()).startswith("E122 ")
     with pytest.raises(StageError, match=r"^E122 dump/manifest.json: cannot be read .*\(fix: delete it and run"):
         manifest.require(folder, "2")
+
+
+@pytest.mark.parametrize("name", [".done", "manifest.json"])
+def test_a_flip_of_any_bit_is_noticed(place, name):
+    path = make() / name
+    content = path.read_bytes()
+    assert manifest.problem(path.parent) is None
+    for bit in range(0, 8 * len(content), 1 if name == ".done" else 97):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        assert "was changed after it was written" in manifest.problem(path.parent), bit
 
 
 @pytest.mark.parametrize("point", ["manifest.before_done", "manifest.after_done", "atomic.before_rename@3"])
