@@ -43,6 +43,16 @@ def test_a_job_with_gpus_memory_and_threads(place):
     assert place.body("log/x.log") == "0,1 3 3 50 two words\n"
 
 
+def test_several_nodes_and_tasks(place):
+    """srun starts --num-tasks processes on each of --num-nodes nodes, with --num-threads CPUs for each."""
+    words = ["--num-nodes", "2", "--num-tasks", "2", "--num-threads", "2", "x.log", "srun", "--mpi=none", "bash", "-c"]
+    command = "echo task $SLURM_PROCID of $SLURM_STEP_NUM_TASKS node $SLURM_NODEID cpus $SLURM_CPUS_PER_TASK"
+    result = place.run(*words, command)
+    assert result.returncode == 0, result.stderr
+    told = sorted(line for line in place.body("x.log").splitlines() if line.startswith("task"))
+    assert told == [f"task {rank} of 4 node {rank // 2} cpus 2" for rank in range(4)]
+
+
 def test_failing_and_killed_tasks(place):
     """One fails, one is killed, of one all that watches over it is killed: named, in less than ten seconds."""
     command = "case JOB in 2) kill -9 $$;; 3) exit 7;; 4) kill -9 $PPID $$;; esac"

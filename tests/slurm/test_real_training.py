@@ -72,6 +72,16 @@ def assert_equal_results(one, other):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
+def assert_close(one, other):
+    """Sums of two ranks come in another order than those of one process."""
+    from safetensors.numpy import load_file
+
+    found, expected = (load_file(folder / "best.safetensors") for folder in (one, other))
+    assert found.keys() == expected.keys()
+    for name in expected.keys() - {"steps"}:  # which counts the batches of one process
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+
+
 def wait_for_step(place, out, step):
     log = place.folder / out / "train.log"
     assert wait_for(lambda: log.exists() and f"step {step}/" in log.read_text(), 120)
@@ -100,8 +110,6 @@ def job_of(process):
 
 
 def test_two_nodes_train_as_one_with_accumulation(place):
-    from safetensors.numpy import load_file
-
     calm = ["--network.noise", "0", "--train.max_steps", "12"]
     port = str(cluster.free_ports(1)[0])
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -111,10 +119,7 @@ def test_two_nodes_train_as_one_with_accumulation(place):
     log = place.read("exp/two/log/train.log")
     assert "SLURM_JOB_NODELIST=n[1-2]" in log and "2 x cpu" in log, log
     train_here(place.folder, "exp/one", *calm, "--train.accum", "2")
-    two, one = (load_file(place.folder / "exp" / name / "best.safetensors") for name in ("two", "one"))
-    assert two.keys() == one.keys()
-    for name in one.keys() - {"steps"}:  # which counts the batches of one process
-        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-6)
+    assert_close(place.folder / "exp/two", place.folder / "exp/one")
 
 
 def test_preempted_training_ends_with_the_same_weights(place, slurm, uninterrupted):
@@ -145,6 +150,25 @@ def test_training_asked_to_stop_by_usr1_is_started_again(place, slurm, uninterru
     assert process.returncode == 0, output
     assert "stopped by SIGUSR1" in place.read("exp/a/log/train.log.attempt1")
     assert_equal_results(place.folder / "exp/a", uninterrupted)
+
+
+@pytest.mark.long
+def test_two_nodes_stop_and_go_on_together(place, slurm):
+    """The signal reaches the batch script, from there srun, from there the ranks on both nodes; all end with 85."""
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(cluster.free_ports(1)[0])}
+    calm = ["--network.noise", "0", "--network.pause", "0.2"]
+    words = ["--requeue", "true", "--num-nodes", "2", "exp/a/log/train.log", "srun", "--mpi=none", *TRAIN]
+    process = place.start(*words, "--out", "exp/a", *calm, **environment)
+    job = job_of(process)
+    wait_for_step(place, "exp/a", 4)
+    slurm.call("scancel", "--batch", "-s", "USR1", job)
+    start_again_soon(slurm, place, job)
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    assert "stopped by SIGUSR1" in place.read("exp/a/log/train.log.attempt1")
+    assert "(code 85)" in place.read("exp/a/log/train.log.attempt1")
+    train_here(place.folder, "exp/one", "--network.noise", "0", "--train.accum", "2")
+    assert_close(place.folder / "exp/a", place.folder / "exp/one")
 
 
 @pytest.mark.long

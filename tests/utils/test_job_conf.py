@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "utils"))
 
 from jobs import conf  # noqa: E402
+from jobs.local import limit_of  # noqa: E402
 from jobs.problem import Problem  # noqa: E402
 from jobs.request import parse  # noqa: E402
 from jobs.slurm import Slurm, ranges  # noqa: E402
@@ -154,6 +155,17 @@ def test_shipped_files(path):
     assert file.words({}) == []
     assert not re.search(r"(^|\s)(-p|-q|--partition|-A|--account)\b", path.read_text(), re.MULTILINE)
     assert file.words({"gpu": "2", "num_threads": "4", "mem": "4G", "time": "60", "name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("cpus", "jobs", "limit", "given"), [(10, 13, 13, None), (10, 14, 10, None), (2, 1, 2, None), (10, 50, 3, "3")]
+)
+def test_jobs_at_a_time(monkeypatch, cpus, jobs, limit, given):
+    """As many as CPUs; a few more than that are all started at once rather than left for a second round."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cpus)))
+    options = ["--max-jobs-run", given] if given else []
+    request = parse("run.pl", "", [*options, f"JOB=1:{jobs}", "x.JOB.log", "true"])
+    assert limit_of(request, jobs) == limit
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def run(args: argparse.Namespace, words: list[str]) -> int:
     processes.adopt_orphans()
     environment = os.environ | {"OMP_NUM_THREADS": args.threads}
     environment.pop("RECIPE_PID", None)  # a process of another machine
+    if "SLURM_CPUS_PER_TASK" in environment:  # which srun does not take over by itself since Slurm 22.05
+        environment.setdefault("SRUN_CPUS_PER_TASK", environment["SLURM_CPUS_PER_TASK"])
     with open(args.log, "w", encoding="utf-8", errors="surrogateescape") as log:
         log.write(logs.header(words, told()))
         log.flush()
