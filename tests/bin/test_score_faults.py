@@ -208,6 +208,14 @@ def test_a_directory_that_is_being_written_is_refused(data, capsys):
     assert "E630 out" in capsys.readouterr().err
 
 
+def test_processes_of_the_scorer_have_one_thread_each_and_the_environment_is_as_before(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with scoring.one_thread_each():
+        assert [os.environ[name] for name in scoring.THREADS] == ["1", "1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "5" and "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 def test_a_process_that_dies_is_an_error_that_says_what_to_do(data, monkeypatch, capsys):
     monkeypatch.setenv("CODECSEP_FAULT", "score.before_keep:kill")
     assert run("--nj", 2) == 2

@@ -31,6 +31,7 @@ OPTIONS = {
     "--conf_dir": "conf/toy",
     "--decode_seeds": "1",
     "--nj": "1",
+    "--num_threads": "1",
     "--local_data_opts": "--num_train 3 --num_dev 2 --num_test 3",
     "--train_args": "--train.max_steps 4 --train.valid_interval 2 --data.epoch_size 4 --batch.max_frames 200",
     "--decode_args": "--batch_size 2",
