@@ -10,20 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).resolve().parent / "fake"
-ESPNET_CONF = """\
-# the file that ESPnet's recipes bring along, in its grammar
-command sbatch --export=PATH
-option name=* --job-name $0
-option time=* --time $0
-option mem=* --mem-per-cpu $0
-option mem=0
-option num_threads=* --cpus-per-task $0
-option num_threads=1 --cpus-per-task 1
-option num_nodes=* --nodes $0
-default gpu=0
-option gpu=0 -p cpu
-option gpu=* -p gpu --gres=gpu:$0 -c $0   # one CPU per GPU
-"""
+CONF = "command sbatch --export=ALL\noption time=* --time=$0\noption mem=* --mem-per-cpu=$0\n"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "RECIPE_PID"))}
 
 
