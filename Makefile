@@ -19,13 +19,13 @@ mini: ## the mini recipe; ARGS="--stage 6" and so on are passed on
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics
 	$(MINI)/run.sh --stage 0 --stop-stage 7 $(ARGS)
 
-test: ## all tests; ARGS="tests/tokens -x" for some
+test: ## all tests, in two processes; ARGS="tests/tokens -x" for some
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-faults: ## the fault tests in full (an hour at most); ARGS as for test
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
-	CODECSEP_LONG_TESTS=1 $(VENV)/bin/python -m pytest -rs -m long $(ARGS)
+	CODECSEP_LONG_TESTS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile -rs -m long $(ARGS)
 
 lint: ## ruff, and shellcheck where it is installed
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev

@@ -55,7 +55,7 @@ BASELINES = [
 # atheris (a fuzzer) has wheels for these machines only; elsewhere its tests are skipped.
 WHERE = "sys_platform=='linux' and platform_machine=='x86_64' and python_version>='3.11' and python_version<'3.14'"
 FUZZER = f"atheris==3.0.0; {WHERE}"
-DEV = ["pytest", "hypothesis", "ruff", "kaldiio>=2.18", "torchaudio>=2.11,<2.12", FUZZER]
+DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "kaldiio>=2.18", "torchaudio>=2.11,<2.12", FUZZER]
 EXTRAS = {"metrics": METRICS, "codecs": CODECS, "alm": ALM, "baselines": BASELINES, "dev": DEV}
 
 setup(

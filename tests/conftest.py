@@ -11,11 +11,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; run by `make test-faults`")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    if not LONG:
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes; `make test-faults` runs it"))
+    for item in items:
+        if LONG and ("trials" in item.fixturenames or "fuzz" in item.path.parts):  # they do more then
+            item.add_marker("long")
+        elif not LONG and item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes; `make test-faults` runs it"))
 
 
 @pytest.fixture

@@ -250,3 +250,20 @@ def test_slm_ss_can_train_its_codec(tree):
     assert modules(calls)[-3:] == ["train", "get_codec", "get_codec"]
     assert value(calls[-3], "--train").endswith("slm_ss/data/train_sources")
     assert (tree / "egs/prompts2mix/slm_ss/exp/codec/codec.json").is_file()
+
+
+def test_slm_ss_trains_on_several_machines(tree, monkeypatch):
+    recipe = "egs/prompts2mix/slm_ss"
+    words = ["--stage", "4", "--stop-stage", "4", "--num_nodes", "2", "--ngpu", "4"]
+    result, calls = run(tree, recipe, *words)
+    assert result.returncode == 1 and not calls
+    assert "--num_nodes 2 needs CODECSEP_CMD_BACKEND=slurm" in result.stderr
+    run(tree, recipe, "--stop-stage", "3")
+    (tree / "utils/slurm.pl").write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> "{tree}/jobs"\nexit 1\n')
+    monkeypatch.setenv("CODECSEP_CMD_BACKEND", "slurm")
+    result, calls = run(tree, recipe, *words)
+    assert result.returncode == 1 and not calls
+    job = (tree / "jobs").read_text()
+    expected = "--requeue true --gpu 4 --num-threads 2 --num-nodes 2 --num-tasks 4"
+    expected += " exp/pit/log/train.log srun --mpi=none"
+    assert job.startswith(expected) and job.count("\n") == 1

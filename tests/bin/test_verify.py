@@ -116,7 +116,7 @@ def test_counts_are_checked(recipe, capsys):
     assert "E124 dump/train/utt2num_frames: has 5 lines, its manifest counts 6" in capsys.readouterr().out
     text = (recipe / "data/train/manifest.json").read_text().replace('"given": 5', '"given": 7')
     (recipe / "data/train/manifest.json").write_text(text)
-    (recipe / "data/train/.done").write_text(manifest.text_sha256(text))
+    (recipe / "data/train/.done").write_text(manifest.text_sha256(text) + "\n")
     assert check("data") == 1 and "E124 data/train: 7 utterances were given, 5 made" in capsys.readouterr().out
 
 

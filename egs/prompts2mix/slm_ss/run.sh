@@ -10,7 +10,8 @@ stage=0
 stop_stage=7
 nj=2                      # parallel jobs of stage 2, processes of stage 7
 num_threads=2             # CPU threads of a training and of a decoding
-ngpu=0                    # GPUs of stages 4 to 6; 0: CPU
+ngpu=0                    # GPUs of stages 4 to 6, of each machine; 0: CPU
+num_nodes=1               # machines of a training; more than one through Slurm, with a process for each GPU
 num_spk=2                 # speakers in a mixture: 2 or 3
 mode=max                  # max: mixtures end with the longer source; min: with the shorter one
 seed=72                   # of the mixtures that stage 0 makes
@@ -41,14 +42,17 @@ $(sed -n '/^stage=0/,/^python=/s/^/  --/p' "${0##*/}")"
 no_arguments "$@"
 check_stages 0 7
 number 1 "${nj}" --nj; number 0 "${ngpu}" --ngpu; number 2 "${num_spk}" --num_spk; number 0 "${seed}" --seed
-for decode_seed in ${decode_seeds}; do number 0 "${decode_seed}" --decode_seeds; done; number 1 "${num_threads}" --num_threads
+number 1 "${num_nodes}" --num_nodes; number 1 "${num_threads}" --num_threads
+for decode_seed in ${decode_seeds}; do number 0 "${decode_seed}" --decode_seeds; done
 [[ ${mode} == min || ${mode} == max ]] || die "--mode is min or max, got '${mode}'"
 [[ -d ${conf_dir} ]] || die "--conf_dir ${conf_dir} is not there; it is one of: $(dirname conf/*/*.yaml | sort -u | xargs) conf"
+(( num_nodes == 1 )) || [[ ${cuda_cmd} == slurm.pl* ]] || die "--num_nodes ${num_nodes} needs CODECSEP_CMD_BACKEND=slurm"
 print_args
 
 (( ngpu > 0 )) || export CUDA_VISIBLE_DEVICES=   # --ngpu 0 means CPU, also where there is a GPU
-launch=("${python}")
+launch=("${python}") gang=()
 (( ngpu < 2 )) || launch=("${python}" -m codecsep.bin.launch --nproc "${ngpu}")
+(( num_nodes < 2 )) || launch=(srun --mpi=none "${python}") gang=(--num-nodes "${num_nodes}" --num-tasks "$((ngpu ? ngpu : 1))")
 suffix=${tag:+_${tag}}
 pit=exp/pit${suffix} ar=exp/ar${suffix} nar=exp/nar${suffix} decoded=exp/decode${suffix} scored=exp/score${suffix}/test
 
@@ -76,8 +80,7 @@ if at 2 "tokenise"; then
     for set in train_sources train dev test; do
         need 0 "data/${set}/wav.scp"
         ${train_cmd} "JOB=1:${nj}" "dump/${set}/log/tokenise.JOB.log" \
-            "${python}" -m codecsep.bin.tokenise --codec exp/codec --data "data/${set}" --out "dump/${set}" \
-                --job "JOB/${nj}"
+            "${python}" -m codecsep.bin.tokenise --codec exp/codec --data "data/${set}" --out "dump/${set}" --job "JOB/${nj}"
     done
 fi
 
@@ -85,19 +88,16 @@ if at 3 "SOT sequences"; then
     for set in train dev test; do
         need 2 "dump/${set}/spk1_codes.scp"
         ${train_cmd} "dump/${set}/log/sequences.log" \
-            "${python}" -m codecsep.bin.build_sequences --config "${conf_dir}/ar.yaml" \
-                --data "data/${set}" --dump "dump/${set}"
+            "${python}" -m codecsep.bin.build_sequences --config "${conf_dir}/ar.yaml" --data "data/${set}" --dump "dump/${set}"
     done
 fi
 
 train() {   # one network: its configuration, where it goes, further options
-    local config=$1 out=$2
-    shift 2
-    need 2 dump/train_sources/codes.scp
-    need 3 dump/dev/seq.scp
+    local config=$1 out=$2; shift 2
+    need 2 dump/train_sources/codes.scp; need 3 dump/dev/seq.scp
     log "training ${out}; to look on: tail -f ${out}/log/train.log"
     # shellcheck disable=SC2086  # train_args is a list of words
-    ${cuda_cmd} --gpu "${ngpu}" --num-threads "${num_threads}" "${out}/log/train.log" \
+    ${cuda_cmd} --gpu "${ngpu}" --num-threads "${num_threads}" ${gang[@]+"${gang[@]}"} "${out}/log/train.log" \
         "${launch[@]}" -m codecsep.bin.train --config "${config}" --out "${out}" --train data/train_sources \
             --train_dump dump/train_sources --valid data/dev --valid_dump dump/dev \
             --data.num_speakers "${num_spk}" --data.mode "${mode}" "$@" ${train_args}
