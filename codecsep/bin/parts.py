@@ -51,20 +51,26 @@ class Parts:
             return None
 
     def install(self, target: Path, files: Sequence[str]) -> None:
-        """Put the estimates in the place of the directory `target`; they stay here too, until `remove`."""
+        """Put the estimates in the place of the directory `target`; they stay here too, until they are removed."""
         with atomic.replacing_dir(target) as beside:
             for name in files:
                 _link(self.wav / name, beside / name)
-
-    def remove(self) -> None:
-        """The result is in its place: what was kept for it goes."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _batch(self, number: int) -> Path:
         return self.folder / f"batch-{number:05d}.json"
 
     def _are_as_noted(self, files: dict[str, str]) -> bool:
         return all(file_sha256(self.wav / name) == digest for name, digest in files.items())
+
+
+def folder_of(out: Path) -> Path:
+    """Where the finished batches of `out` are kept."""
+    return out / ".parts"
+
+
+def remove(out: Path) -> None:
+    """The result is in its place: what was kept for it goes, also that of a run that was killed right before this."""
+    shutil.rmtree(folder_of(out), ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecsep.bin import estimates, upstream
+from codecsep.bin import estimates, parts, upstream
 from codecsep.bin.estimates import Row
 from codecsep.bin.parts import Parts
 from codecsep.bin.window import SeparationError, Window
@@ -51,6 +51,7 @@ def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, opt
     work = work_of(args, models, codec, options)
     with locked(args.out):
         if not args.force and manifest.current(args.out, work) is None:
+            parts.remove(args.out)
             print(f"{args.out}: already decoded ({len(mixtures)} mixtures), up to date", file=sys.stderr)
             return 0
         decode(args, mixtures, models, codec, options, work)
@@ -89,9 +90,9 @@ def decode(
     described = work.described()
     # batches decide about the last bits of the estimates, and so does the device
     identity = text_sha256(json.dumps([described, args.batch_size, args.device]))
-    parts = Parts(args.out / ".parts", identity)
+    kept = Parts(parts.folder_of(args.out), identity)
     batches = list(batches_of(mixtures, args.batch_size))
-    missing = [number for number, keys in enumerate(batches) if parts.found(number, keys) is None]
+    missing = [number for number, keys in enumerate(batches) if kept.found(number, keys) is None]
     if len(missing) < len(batches):
         print(f"{args.out}: {len(batches) - len(missing)} of {len(batches)} batches are there", file=sys.stderr)
     if missing:
@@ -100,10 +101,10 @@ def decode(
         window = Window(args.window, args.overlap)
         system = load_system(models, codec, options, window, args.batch_size, args.device)
         for number in missing:
-            one_batch(system, number, batches[number], mixtures, parts, args.max_seconds)
-    found = [parts.found(number, keys) for number, keys in enumerate(batches)]
+            one_batch(system, number, batches[number], mixtures, kept, args.max_seconds)
+    found = [kept.found(number, keys) for number, keys in enumerate(batches)]
     check_ends({row["id"]: row for batch in found for row in batch["rows"]}, args.max_missing_eos)
-    install(args.out, parts, found, work, described)
+    install(args.out, kept, found, work, described)
 
 
 def batches_of(mixtures: dict[str, str], batch_size: int) -> Iterator[list[str]]:
@@ -114,7 +115,7 @@ def batches_of(mixtures: dict[str, str], batch_size: int) -> Iterator[list[str]]
 
 
 def one_batch(
-    system: System, number: int, keys: list[str], mixtures: dict[str, str], parts: Parts, max_seconds: float
+    system: System, number: int, keys: list[str], mixtures: dict[str, str], kept: Parts, max_seconds: float
 ) -> None:
     """Decode a batch, write its estimates and note it."""
     batch = [audio.read_audio(mixtures[key]) for key in keys]
@@ -125,9 +126,9 @@ def one_batch(
     for key, (samples, rate), (result, flags) in zip(keys, batch, results, strict=True):
         rows.append(estimates.row_of(key, result, len(samples) / rate, system.options, flags))
         for speaker, estimate in enumerate(result.estimates, start=1):
-            files.append(parts.wav / estimates.wav_name(key, speaker))
+            files.append(kept.wav / estimates.wav_name(key, speaker))
             audio.write_audio(files[-1], estimate, rate)
-    parts.note(number, rows, spent, files)
+    kept.note(number, rows, spent, files)
     total = sum(len(samples) / rate for samples, rate in batch)
     print(f"batch {number + 1}: {len(keys)} mixtures, RTF {spent / total:.3f}", file=sys.stderr)
 
@@ -170,20 +171,20 @@ def check_ends(rows: dict[str, Row], allowed: float) -> None:
 
 
 def install(
-    out: Path, parts: Parts, found: list[dict[str, Any]], work: manifest.Work, described: dict[str, Any]
+    out: Path, kept: Parts, found: list[dict[str, Any]], work: manifest.Work, described: dict[str, Any]
 ) -> None:
     """Put estimates and tables in their places, then the manifest and .done."""
     rows = {row["id"]: row for batch in found for row in batch["rows"]}
     wavs = [name for batch in found for name in batch["files"]]
     faultpoint("separate.before_install")
-    parts.install(out / "wav", wavs)
+    kept.install(out / "wav", wavs)
     made = estimates.write_tables(out, rows, out / "wav")
     made.append(estimates.write_summary(out, rows, {**described["settings"], **hashes_of(described)}))
     estimates.write_timing(out, rows, spent_of(found))
     faultpoint("separate.after_install")
     counts = manifest.Counts(given=len(rows), made=len(rows))
     manifest.finish(out, work, [*made, *(out / "wav" / name for name in wavs)], counts)
-    parts.remove()
+    parts.remove(out)
 
 
 def hashes_of(described: dict[str, Any]) -> dict[str, dict[str, str]]:

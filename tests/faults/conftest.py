@@ -39,9 +39,11 @@ def nano(tmp_path_factory):
     shutil.copytree(ROOT / CORPUS / "slm_ss" / "conf", folder / "before0" / "slm_ss" / "conf")
     for stage in STAGES:
         place = recipe.copy(stage, recipe.before(stage + 1))
-        began = time.monotonic()
-        recipe.passed[stage] = [clean(recipe, place, words) for words in recipe.commands[stage]]
-        recipe.seconds[stage] = time.monotonic() - began
+        recipe.passed[stage], recipe.durations[stage] = [], []
+        for words in recipe.commands[stage]:
+            began = time.monotonic()
+            recipe.passed[stage].append(clean(recipe, place, words))
+            recipe.durations[stage].append(time.monotonic() - began)
     yield recipe
     recipe.nursery.close()
 

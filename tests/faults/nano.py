@@ -128,7 +128,7 @@ class Nano:
     commands: dict[int, list[list[str]]]
     folder: Path
     passed: dict[int, list[dict[str, int]]] = field(default_factory=dict)  # fault points, per command of a stage
-    seconds: dict[int, float] = field(default_factory=dict)
+    durations: dict[int, list[float]] = field(default_factory=dict)  # seconds, per command of a stage
     asked: list[str] = field(default_factory=list)  # hosts and addresses that the clean run wanted
 
     def before(self, stage: int) -> Path:

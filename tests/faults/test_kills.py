@@ -59,6 +59,7 @@ CASES = [
     Kill(6, 0, "atomic.mid", 0.3),
     Kill(6, 0, "separate.after_note", 0.0),
     Kill(6, 0, "separate.before_install"),
+    Kill(6, 0, "manifest.after_done"),
     Kill(6, 1, "separate.after_install"),
     Kill(6, 1, "manifest.before_done"),
     Kill(7, 0, "score.before_keep", 1.0),
@@ -155,10 +156,13 @@ def test_every_point_of_every_command(nano, tmp_path, stage):
 def test_random_times(nano, tmp_path, stage):
     chance, bad, killed = random.Random(72 + stage), {}, 0
     for number in range(NUM_RANDOM // len(STAGES)):
-        place = nano.copy(stage, tmp_path / str(number))
-        after = chance.uniform(0.02, 0.9 * nano.seconds[stage] / len(nano.commands[stage]))
-        killed += nano.run(place, stage, kill_after=after).status == -signal.SIGKILL
+        place, log = nano.copy(stage, tmp_path / str(number)), tmp_path / f"{number}.log"
+        last = chance.randrange(len(nano.commands[stage]))
+        for words in nano.commands[stage][:last]:
+            assert nano.command(place, words, None, log) == 0
+        after = chance.uniform(0.01, nano.durations[stage][last])
+        killed += nano.command(place, nano.commands[stage][last], None, log, kill_after=after) == -signal.SIGKILL
         if problem := problems(nano, place, stage):
-            bad[after] = problem
-    print(f"stage {stage}: {killed} killed, {len(bad)} not identical")
+            bad[number, last, after] = problem
+    print(f"stage {stage}: {killed} of {NUM_RANDOM // len(STAGES)} killed, {len(bad)} not identical")
     assert not bad and killed
