@@ -21,7 +21,7 @@ mini: ## the mini recipe; ARGS="--stage 6" and so on are passed on
 
 test: ## all tests, in two processes; ARGS="tests/tokens -x" for some
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -rs $(ARGS)
 
 test-faults: ## the fault tests in full (an hour at most); ARGS as for test
 	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,dev

@@ -147,6 +147,9 @@ class Keeper:
         if self.world.is_main:
             folders = [self.checkpoints.folder(int(entry["step"])) for entry in parts.state.best[: self.loop.average]]
             whole = self.checkpoints.whole(folders)
+            if self.failed_saves and not whole:
+                what = "none of the best checkpoints could be written, so there is no result"
+                raise CheckpointError("E411", what, self.exp_dir, "free some space and run the same command again")
             checkpoint.write_best(self.exp_dir, checkpoint.average([store.weights_file(folder) for folder in whole]))
             self.report.history(parts.state.history)
             self.report.force()

@@ -115,6 +115,13 @@ def test_a_disk_that_stays_full_ends_the_training_with_the_last_checkpoint_kept(
     assert Checkpoints(tmp_path / "checkpoints", "toy").newest().name == "step-000004"
 
 
+def test_a_short_training_that_could_save_nothing_says_so_and_is_repeated(tmp_path):
+    loop = LOOP | {"max_steps": 4, "valid_interval": 4}
+    assert runs.run("toy", tmp_path, loop, "ckpt.mid_write:raise:ENOSPC") == 2
+    assert runs.error(tmp_path).startswith("E411 ") and "so there is no result" in runs.error(tmp_path)
+    assert runs.run("toy", tmp_path, loop) == 0
+
+
 def test_a_full_disk_at_best_safetensors_is_survived_too(whole, tmp_path):
     assert runs.run("toy", tmp_path, LOOP, "ckpt.before_best@2:raise:ENOSPC") == 0
     assert "warning: E410" in (tmp_path / "train.log").read_text()
