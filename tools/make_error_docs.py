@@ -4,8 +4,8 @@
 usage: make_error_docs.py           writes docs/errors.md
        make_error_docs.py --check   says whether docs/errors.md is up to date (status 1 when it is not)
 
-Titles and meanings stand in codecsep/errors.py; files, messages and cures are read out of the source, which is parsed
-and not run.
+Titles and meanings stand in codecsep/error_codes.py; files, messages and cures are read out of the source, which is
+parsed and not run.
 """
 
 import ast
@@ -19,10 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from codecsep.errors import CODES  # noqa: E402
+from codecsep.error_codes import CODES  # noqa: E402
 
 PAGE = ROOT / "docs" / "errors.md"
-CATALOGUE = ROOT / "codecsep" / "errors.py"
+CATALOGUE = ROOT / "codecsep" / "error_codes.py"
 PLACES = ("codecsep", "tools", "egs", "utils")
 CODE = re.compile(r"[EW]\d{3}")
 MENTION = re.compile(r"\b[EW]\d{3}\b")
@@ -68,7 +68,7 @@ def sources() -> Iterator[Path]:
                 path.is_file()
                 and not hidden
                 and path.suffix in (".py", ".pl", ".sh")
-                and path != ROOT / "codecsep/errors.py"
+                and path != ROOT / "codecsep/error_codes.py"
             ):
                 yield path
 
@@ -167,8 +167,9 @@ def plain(text: str) -> str:
 def problems(found: list[Site]) -> list[str]:
     """Codes that are used and not in the catalogue, or the other way round."""
     used = {site.code: site.file for site in found}
-    unknown = [f"{code} of {file} is not in codecsep/errors.py" for code, file in used.items() if code not in CODES]
-    return unknown + [f"{code} of codecsep/errors.py is used nowhere" for code in CODES if code not in used]
+    strange = {code: file for code, file in used.items() if code not in CODES}
+    unknown = [f"{code} of {file} is not in codecsep/error_codes.py" for code, file in strange.items()]
+    return unknown + [f"{code} of codecsep/error_codes.py is used nowhere" for code in CODES if code not in used]
 
 
 def main(arguments: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -72,8 +71,3 @@ def init_weights(module: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=std)
-
-
-def causal_mask(size: int, device: torch.device) -> Tensor:
-    """[size, size] bool, True on and below the diagonal."""
-    return torch.ones(size, size, dtype=torch.bool, device=device).tril()

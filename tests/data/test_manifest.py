@@ -10,7 +10,7 @@ import pytest
 
 from codecsep.data import manifest
 from codecsep.data.manifest import Counts, StageError, Work
-from codecsep.errors import CODES
+from codecsep.error_codes import CODES
 
 COUNTS = Counts(2, 2)
 NO_HASH = '{"format": 1, "inputs": {}, "outputs": {"a": {"size": 1}}, "values": {}, "settings": {}, "counts": {}}'

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codecsep.errors import CODES
+from codecsep.error_codes import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "utils"))

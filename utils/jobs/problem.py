@@ -7,7 +7,7 @@ STATUS_OF_USAGE = 255  # as scripts that call run.pl expect it
 
 
 class Problem(Exception):
-    """A fault that the user can mend; `codecsep.errors.CODES` explains the codes. `status` is the exit status."""
+    """A fault that the user can mend; `codecsep/error_codes.py` explains the codes. `status` is the exit status."""
 
     def __init__(self, code: str, what: str, where: str = "", fix: str = "", status: int = 1):
         self.code, self.status = code, status
