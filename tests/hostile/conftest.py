@@ -1,9 +1,9 @@
 """Every hostile fixture names a canary: a file that exists only when something in the fixture was run."""
 
 import pickle
-import subprocess
 
 import pytest
+from bombs import Bomb
 
 
 @pytest.fixture
@@ -14,16 +14,6 @@ def canary(tmp_path):
     yield path
     assert not path.exists(), "something in a data file was run"
     assert list(path.parent.iterdir()) == []
-
-
-class Bomb:
-    """An object whose unpickling makes the canary."""
-
-    def __init__(self, canary):
-        self.canary = canary
-
-    def __reduce__(self):
-        return subprocess.call, (["touch", str(self.canary)],)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Bomb
+from bombs import Bomb
 
 from codecsep.codecs import wavlm
 from codecsep.errors import CodecsepError
