@@ -82,7 +82,8 @@ def check_rate(rate: int, where: object) -> None:
 
 def read_riff(file: BinaryIO, name: str) -> Promise | None:
     """The promise of a RIFF/WAVE file (RIFX: big-endian, RF64: long); None when there is no chunk of samples, or none
-    of their format before it: then libsndfile decides. Raises AudioError on a chain of chunks without end."""
+    of their format before it: then libsndfile decides. Raises AudioError on a chain of chunks without end, and on a
+    second chunk of samples or of their format: libsndfile would silently read that one."""
     size = _size(file)
     order = ">" if file.read(12)[:4] == b"RIFX" else "<"
     layout, long_length = b"", None
@@ -93,6 +94,8 @@ def read_riff(file: BinaryIO, name: str) -> Promise | None:
         start = file.tell()
         if kind == b"data":
             length = long_length if length == UNKNOWN and long_length is not None else length
+            if start + length < size:
+                _check_only_chunk(file, start + length + (length & 1), order, name)
             return _promise(layout, length, size - start, order)
         content = file.read(min(length, 40))
         if kind == b"fmt ":
@@ -101,6 +104,17 @@ def read_riff(file: BinaryIO, name: str) -> Promise | None:
             long_length = struct.unpack("<Q", content[8:16])[0]
         file.seek(start + length + (length & 1))
     raise AudioError("E201", f"more than {MAX_CHUNKS} chunks and no samples", name, MAKE_AGAIN)
+
+
+def _check_only_chunk(file: BinaryIO, place: int, order: str, name: str) -> None:
+    for _ in range(MAX_CHUNKS):
+        file.seek(place)
+        if len(head := file.read(8)) < 8:
+            return
+        kind, length = struct.unpack(f"{order}4sI", head)
+        if kind in (b"data", b"fmt "):
+            raise AudioError("E201", f"a second {kind.decode()!r} chunk at byte {place}", name, MAKE_AGAIN)
+        place += 8 + length + (length & 1)
 
 
 def _promise(layout: bytes, length: int, held: int, order: str) -> Promise | None:

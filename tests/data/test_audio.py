@@ -305,6 +305,18 @@ def test_lengths_that_cannot_be_used(tmp_path):
         audio.check_same_length({"wav": 3, "spk1": 4, "spk2": 3}, "a")
 
 
+@pytest.mark.parametrize("name", ["data", "fmt "])
+def test_a_second_chunk_of_samples_or_format_is_refused(tmp_path, tone, name):
+    """libsndfile reads the last one, so that the length of the first would be checked for nothing."""
+    soundfile.write(tmp_path / "two.wav", tone, 16000, subtype="PCM_16")
+    samples = (tmp_path / "two.wav").read_bytes()
+    (tmp_path / "two.wav").write_bytes(samples + name.encode() + struct.pack("<I", 16) + bytes(16))
+    with pytest.raises(audio.AudioError, match=rf"^E201 .*two\.wav: a second '{name}' chunk at byte {len(samples)}"):
+        audio.num_samples(tmp_path / "two.wav")
+    (tmp_path / "two.wav").write_bytes(samples + b"LIST" + struct.pack("<I", 4) + b"INFO")
+    assert audio.num_samples(tmp_path / "two.wav") == len(tone)
+
+
 def test_a_header_that_promises_hours_costs_no_memory(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.zeros(4096), RATE)

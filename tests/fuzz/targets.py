@@ -100,9 +100,11 @@ def _compare(data: bytes) -> None:
 
 
 def _is_regular(data: bytes) -> bool:
-    """A header whose block is what its channels and bits give; libsndfile mends others in its own way."""
+    """A header whose block is what its channels and bits give, and nothing in the file that looks like another chunk of
+    samples or format: libsndfile mends others in its own way, and looks for chunks even inside what is no chunk."""
     channels, _, _, block, bits = struct.unpack("<HIIHH", data[22:36])
-    return data[12:20] == b"fmt \x10\0\0\0" and 0 < channels <= 16 and bits % 8 == 0 and block * 8 == channels * bits
+    alone = data.count(b"data") == data.count(b"fmt ") == 1
+    return alone and data[12:20] == b"fmt \x10\0\0\0" and 0 < channels <= 16 and bits % 8 == 0 and block * 8 == channels * bits
 
 
 @dataclass
