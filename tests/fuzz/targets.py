@@ -104,7 +104,8 @@ def _is_regular(data: bytes) -> bool:
     samples or format: libsndfile mends others in its own way, and looks for chunks even inside what is no chunk."""
     channels, _, _, block, bits = struct.unpack("<HIIHH", data[22:36])
     alone = data.count(b"data") == data.count(b"fmt ") == 1
-    return alone and data[12:20] == b"fmt \x10\0\0\0" and 0 < channels <= 16 and bits % 8 == 0 and block * 8 == channels * bits
+    agrees = 0 < channels <= 16 and bits % 8 == 0 and block * 8 == channels * bits
+    return alone and data[12:20] == b"fmt \x10\0\0\0" and agrees
 
 
 @dataclass
