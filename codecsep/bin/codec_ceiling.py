@@ -21,7 +21,7 @@ BATCH = 8  # sources at a time; they are sorted by length first
 def delay_at(codec: Path, rate: int) -> int:
     """The codec's measured delay in samples at another rate, rounded."""
     info = read_codec_info(codec)
-    return round(info.delay_samples * rate / info.sample_rate)
+    return round(info.delay_samples * rate / info.output_rate)
 
 
 def make(codec: Path, references: References, out: Path) -> Path:
@@ -62,7 +62,8 @@ def resynthesise(coder: base.Codec, signals: list[np.ndarray], rate: int) -> lis
     codes, frames = coder.encode(wav, lengths)
     decoded = coder.decode(codes, frames).numpy()
     outputs = [
-        audio.resample(row[: len(x)], coder.info.sample_rate, rate) for row, x in zip(decoded, inputs, strict=True)
+        audio.resample(row[: coder.num_samples(int(n))], coder.info.output_rate, rate)
+        for row, n in zip(decoded, frames, strict=True)
     ]
     return [np.pad(y[: x.size], (0, max(0, x.size - y.size))) for x, y in zip(signals, outputs, strict=True)]
 

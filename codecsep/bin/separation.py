@@ -114,7 +114,7 @@ class System:
         batch, lengths = pad_sequences([codes[index] for index in sounding], 0)
         decoded = self.codec.decode(batch.to(self.device), lengths.to(self.device)).cpu().numpy()
         for row, index, frames in zip(decoded, sounding, lengths.tolist(), strict=True):
-            waves[index] = row[: frames * self.codec.info.hop]
+            waves[index] = row[: self.codec.num_samples(frames)]
         return waves
 
 

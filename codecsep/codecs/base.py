@@ -26,15 +26,48 @@ class CodecError(CodecsepError):
 
 
 class Codec(Protocol):
-    """wav <-> codes.  `info` carries rates and sizes.  Codes are [B, K, T] int64, waveforms [B, L] float32."""
+    """wav <-> latents <-> codes.  `info` carries rates and sizes; rows of a batch have their own lengths and do not
+    depend on each other.
+
+    Codes are [B, K, T] int64, waveforms [B, L] float32, latents [B, T, D] float32 (D: `latent_size`).  `context`: on
+    how many frames before and after it the code of a frame depends at most; None when there is no such bound.
+    """
 
     info: CodecInfo
+    latent_size: int
+    context: int | None
 
-    def num_frames(self, num_samples: int) -> int: ...
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of so many samples at info.sample_rate."""
+        ...
 
-    def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]: ...
+    def num_samples(self, num_frames: int) -> int:
+        """Samples at info.output_rate that so many frames are decoded to."""
+        ...
 
-    def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor: ...
+    def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L], lengths [B] samples -> (codes [B, K, T], zero after each row; frame_lengths [B])."""
+        ...
+
+    def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:
+        """codes [B, k, T] of the k >= 1 lowest levels, frame_lengths [B] -> wav [B, L], zero after each row."""
+        ...
+
+    def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L], lengths [B] -> (what the quantiser is given [B, T, D], frame_lengths [B])."""
+        ...
+
+    def quantize(self, latents: Tensor) -> Tensor:
+        """latents [B, T, D] -> codes [B, K, T]: encode is quantize of latents."""
+        ...
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes [B, k, T] -> latents [B, T, D], what the quantiser makes of them."""
+        ...
+
+    def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
+        """latents [B, T, D], frame_lengths [B] -> wav [B, L]: decode is synthesise of embed."""
+        ...
 
 
 def load(directory: str | Path, device: str = "cpu") -> Codec:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from codecsep.codecs.base import REPAIR, CodecError, read_config
+from codecsep.codecs.latent_codec import LatentCodec
 from codecsep.data.ark import CodecInfo
 from codecsep.nn.convnext import ConvNeXtStack
 from codecsep.nn.quantize import QuantizeConfig, ResidualQuantizer
@@ -124,40 +125,35 @@ class Network(Analyser):
         return self.synthesise(quantised, valid), commitment
 
 
-class MiniCodec(nn.Module):
-    """The trained network behind the contract of `codecs/base.py`."""
+class MiniCodec(LatentCodec):
+    """The trained network behind the contract of `codecs/base.py`: 8 x 512 at 50 Hz, or what its config says."""
 
     def __init__(self, network: Network, info: CodecInfo):
-        super().__init__()
+        super().__init__(info)
         self.network = network
-        self.info = info
-
-    def num_frames(self, num_samples: int) -> int:
-        """Frames of a signal: ceil(num_samples / hop)."""
-        return num_frames(num_samples, self.network.config.hop)
+        self.latent_size = network.config.quantizer.width
 
     @torch.inference_mode()
-    def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """wav [B, L] float32 at 16 kHz, lengths [B] samples -> (codes [B, 8, T] int64, frame_lengths [B]).
-
-        Raises CodecError on an empty row: a signal of no samples has no codes.
-        """
-        if int(lengths.min()) < 1:
-            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
+    def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L] float32 at 16 kHz, lengths [B] samples -> (latents [B, T, D], frame_lengths [B])."""
         frame_lengths = -(-lengths // self.network.config.hop)
         valid = length_mask(frame_lengths, num_frames(wav.shape[1], self.network.config.hop))
-        latents = self.network.latents(self.network.normalise(wav, lengths), valid)
-        codes = self.network.quantizer.encode(latents)
-        return codes * valid[:, None], frame_lengths
+        return self.network.latents(self.network.normalise(wav, lengths), valid), frame_lengths
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:
-        """codes [B, k, T] with 1 <= k <= 8 levels, frame_lengths [B] -> wav [B, T * 320], zero after each row."""
-        if codes.shape[2] == 0:
-            return codes.new_zeros(len(codes), 0, dtype=torch.float32)
-        valid = length_mask(frame_lengths, codes.shape[2])
-        wav = self.network.synthesise(self.network.quantizer.embed(codes), valid)
-        return wav * length_mask(frame_lengths * self.network.config.hop, wav.shape[1])
+    def quantize(self, latents: Tensor) -> Tensor:
+        """latents [B, T, D] -> codes [B, K, T]."""
+        return self.network.quantizer.encode(latents)
+
+    @torch.inference_mode()
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes [B, k, T] with 1 <= k <= K levels -> latents [B, T, D]."""
+        return self.network.quantizer.embed(codes)
+
+    @torch.inference_mode()
+    def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
+        """latents [B, T, D], frame_lengths [B] -> wav [B, T * hop]."""
+        return self.network.synthesise(latents, length_mask(frame_lengths, latents.shape[1]))
 
 
 def build(config_path: Path, weights: Path, info: CodecInfo) -> MiniCodec:

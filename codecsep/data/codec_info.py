@@ -9,6 +9,8 @@ from pathlib import Path
 from codecsep.data import atomic
 from codecsep.errors import CodecsepError
 
+OPTIONAL = {"delay_samples", "output_rate"}
+
 
 class ArkError(CodecsepError):
     """A token file that cannot be trusted; the message names the file, the utterance and the stage that repairs it."""
@@ -16,7 +18,11 @@ class ArkError(CodecsepError):
 
 @dataclass(frozen=True)
 class CodecInfo:
-    """What must be known of a codec to use its codes. `fingerprint` is the sha256 of its weights, in hex."""
+    """What must be known of a codec to use its codes.
+
+    fingerprint: sha256 of its weights, in hex. sample_rate, hop: of the audio that it encodes; output_rate: of what it
+    decodes (left out: the same). delay_samples: by which decoded speech lags, at output_rate.
+    """
 
     name: str
     fingerprint: str
@@ -26,6 +32,10 @@ class CodecInfo:
     num_codebooks: int
     codebook_size: int
     delay_samples: int = 0
+    output_rate: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_rate", self.output_rate or self.sample_rate)
 
 
 def write_codec_info(directory: Path | str, info: CodecInfo) -> None:
@@ -43,7 +53,7 @@ def read_codec_info(directory: Path | str) -> CodecInfo:
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise ArkError("E308", f"is not JSON ({error})", path, fix) from None
     names = {field.name for field in fields(CodecInfo)}
-    if not isinstance(given, dict) or not names - {"delay_samples"} <= set(given) <= names:
+    if not isinstance(given, dict) or not names - OPTIONAL <= set(given) <= names:
         raise ArkError("E308", f"must hold exactly {', '.join(sorted(names))}", path, fix)
     info = CodecInfo(**given)
     if wrong := [name for name, is_right in _right_fields(info).items() if not is_right]:
@@ -54,7 +64,7 @@ def read_codec_info(directory: Path | str) -> CodecInfo:
 
 def _right_fields(info: CodecInfo) -> dict[str, bool]:
     """Which fields are of their type and range. The name becomes the name of a module and of a file."""
-    counts = ("sample_rate", "hop", "num_codebooks", "codebook_size")
+    counts = ("sample_rate", "output_rate", "hop", "num_codebooks", "codebook_size")
     right = {name: type(value := getattr(info, name)) is int and 0 < value < 1 << 31 for name in counts}
     right["name"] = isinstance(info.name, str) and bool(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", info.name))
     right["fingerprint"] = isinstance(info.fingerprint, str) and bool(re.fullmatch("[0-9a-f]{1,64}", info.fingerprint))

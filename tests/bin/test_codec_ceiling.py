@@ -24,6 +24,9 @@ class LateCodec:
 
     info = INFO
 
+    def num_samples(self, num_frames):
+        return num_frames * HOP
+
     def encode(self, wav, lengths):
         padded = torch.nn.functional.pad(wav, (0, -wav.shape[1] % HOP))
         return ((padded * 32767).round().long() + 32768)[:, None], -(-lengths // HOP)

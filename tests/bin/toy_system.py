@@ -39,6 +39,9 @@ class ToySeparator:
 class ToyCodec:
     info = INFO
 
+    def num_samples(self, num_frames):
+        return num_frames * HOP
+
     def decode(self, codes, frame_lengths):
         times = torch.arange(HOP) / RATE
         loud, which = codes[:, 0].float() / LEVELS, codes[:, 1]

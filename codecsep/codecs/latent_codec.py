@@ -1,0 +1,68 @@
+"""What every codec has in common: encode is quantize after latents, decode is synthesise after embed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from codecsep.codecs.base import CodecError
+from codecsep.data.ark import CodecInfo
+from codecsep.tokens.padding import length_mask
+
+
+class LatentCodec(nn.Module, ABC):
+    """A codec of `codecs/base.py` from its four parts; a file of codecs/ fills in what is abstract here."""
+
+    latent_size: int
+    context: int | None = None
+
+    def __init__(self, info: CodecInfo):
+        super().__init__()
+        self.info = info
+
+    @abstractmethod
+    def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L], lengths [B] -> (latents [B, T, D], frame_lengths [B])."""
+
+    @abstractmethod
+    def quantize(self, latents: Tensor) -> Tensor:
+        """latents [B, T, D] -> codes [B, K, T] int64."""
+
+    @abstractmethod
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes [B, k, T] -> latents [B, T, D]."""
+
+    @abstractmethod
+    def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
+        """latents [B, T, D], frame_lengths [B] -> wav [B, L]; what lies after a row's own samples is anything."""
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of so many samples: ceil(num_samples / hop)."""
+        return -(-num_samples // self.info.hop)
+
+    def num_samples(self, num_frames: int) -> int:
+        """Samples at info.output_rate that so many frames are decoded to."""
+        return num_frames * self.info.hop * self.info.output_rate // self.info.sample_rate
+
+    @torch.inference_mode()
+    def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L], lengths [B] samples -> (codes [B, K, T] int64, frame_lengths [B]).
+
+        Raises CodecError on an empty row: a signal of no samples has no codes.
+        """
+        if int(lengths.min()) < 1:
+            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
+        latents, frame_lengths = self.latents(wav, lengths)
+        codes = self.quantize(latents)
+        return codes * length_mask(frame_lengths, codes.shape[2])[:, None], frame_lengths
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:
+        """codes [B, k, T] of the lowest k levels, frame_lengths [B] -> wav [B, num_samples(T)], zero after each row."""
+        if codes.shape[2] == 0:
+            return codes.new_zeros(len(codes), 0, dtype=torch.float32)
+        wav = self.synthesise(self.embed(codes), frame_lengths)
+        sizes = [self.num_samples(int(frames)) for frames in frame_lengths]
+        return wav * length_mask(torch.tensor(sizes, device=wav.device), wav.shape[1])
