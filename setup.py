@@ -52,11 +52,13 @@ BASELINES = [
     "espnet>=202611; python_version>='3.12'",
     *(f"{need}; python_version<'3.12'" for need in ESPNET_NEEDS),
 ]
+# What `codecsep bench` is measured against, and a second counter of MACs.
+BENCH = ["transformers>=5", "ctranslate2==4.8.5", "thop==0.1.1.post2209072238"]
 # atheris (a fuzzer) has wheels for these machines only; elsewhere its tests are skipped.
 WHERE = "sys_platform=='linux' and platform_machine=='x86_64' and python_version>='3.11' and python_version<'3.14'"
 FUZZER = f"atheris==3.0.0; {WHERE}"
 DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "kaldiio>=2.18", "torchaudio>=2.11,<2.12", FUZZER]
-EXTRAS = {"metrics": METRICS, "codecs": CODECS, "alm": ALM, "baselines": BASELINES, "dev": DEV}
+EXTRAS = {"metrics": METRICS, "codecs": CODECS, "alm": ALM, "baselines": BASELINES, "bench": BENCH, "dev": DEV}
 
 setup(
     name="codecsep",

@@ -53,6 +53,8 @@ PACKAGES = [
     Package("speechbrain", SHIM + "import speechbrain", "baselines", "SepFormer"),
     Package("asteroid-filterbanks", "import asteroid_filterbanks", "baselines", "filterbanks of the baselines"),
     Package("espnet", SHIM + "import espnet2.enh.separator.tcn_separator", "baselines", "Conv-TasNet, DPRNN, BSRNN"),
+    Package("ctranslate2", "import ctranslate2", "bench", "a decoder to compare ours with"),
+    Package("thop", "import thop", "bench", "a second counter of multiplications"),
     Package("pytest", "import pytest", "dev", "tests"),
     Package("hypothesis", "import hypothesis", "dev", "property-based tests"),
     Package("ruff", "", "dev", "lint"),

@@ -5,13 +5,13 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . utils/stage.sh
 
 venv=.venv
-extras=             # comma-separated extras of setup.py: metrics, dev, codecs, alm, baselines, all
+extras=             # comma-separated extras of setup.py: metrics, dev, codecs, alm, baselines, bench, all
 python=python3
 force=false         # true: install even when the stamp says that nothing is missing
 
 help_message="usage: tools/setup_venv.sh [--extras metrics,dev] [--full] [--venv .venv] [--python python3] [--force true]
   no option        core: what training, decoding and the recipes import
-  --extras LIST    core plus these extras of setup.py (metrics, dev, codecs, alm, baselines, all)
+  --extras LIST    core plus these extras of setup.py (metrics, dev, codecs, alm, baselines, bench, all)
   --full           core, all extras, espnet (without its pins on Python < 3.12) and the NLTK data that g2p_en reads"
 
 words=()
@@ -66,7 +66,7 @@ install_wanted() {
     fi
     "${venv}/bin/python" -c 'import codecsep, numpy, scipy, soundfile, torch, yaml' || die "the core does not import; see above"
     line="$(fingerprint) ${wanted[*]}"
-    if [[ " ${wanted[*]} " == *" all "* ]]; then line+=" metrics codecs alm baselines dev"; fi
+    if [[ " ${wanted[*]} " == *" all "* ]]; then line+=" metrics codecs alm baselines bench dev"; fi
     printf '%s\n' "${line}" > "${stamp}.tmp"
     mv -f "${stamp}.tmp" "${stamp}"
 }
