@@ -22,11 +22,20 @@ class GumbelNoise:
     """Independent standard Gumbel noise per row; argmax(logits + noise) is a draw from softmax(logits)."""
 
     def __init__(self, seed: int, keys: Sequence[str], device: torch.device | str = "cpu") -> None:
-        self.starts = torch.tensor([_start(seed, key) for key in keys], dtype=torch.int64, device=device)
+        self.seed = seed
+        self.starts = self._starts(keys).to(device)
 
-    def at(self, step: int, vocab_size: int) -> Tensor:
-        """The noise of one step, float32 [B, V]."""
-        places = torch.arange(1, vocab_size + 1, device=self.starts.device) + step * vocab_size
+    def at(self, step: int | Tensor, vocab_size: int, tokens: Tensor | None = None) -> Tensor:
+        """The noise of one step, float32.
+
+        step: one for all rows, or one per row ([B] int64), for rows that began at different times.
+        tokens: [B, n] int64, the only tokens for which noise is wanted; all of 0 .. vocab_size - 1 when left out.
+        Returns [B, V], or [B, n]: the same numbers, picked.
+        """
+        if tokens is None:
+            tokens = torch.arange(vocab_size, device=self.starts.device)
+        begins = step * vocab_size + 1
+        places = tokens + (begins[:, None] if isinstance(begins, Tensor) else begins)
         bits = _mix(self.starts[:, None] + places * GOLDEN)
         uniform = (_shift(bits, 64 - FRACTION_BITS).double() + 0.5) * 2.0**-FRACTION_BITS  # never 0, never 1
         return (-(-uniform.log()).log()).float()
@@ -34,6 +43,13 @@ class GumbelNoise:
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows ([B'] int64), in this order."""
         self.starts = self.starts[rows]
+
+    def admit(self, slots: Tensor, keys: Sequence[str]) -> None:
+        """New rows with these keys in the places `slots` ([n] int64); give `at` the steps of each row from now on."""
+        self.starts.index_copy_(0, slots, self._starts(keys).to(self.starts.device))
+
+    def _starts(self, keys: Sequence[str]) -> Tensor:
+        return torch.tensor([_start(self.seed, key) for key in keys], dtype=torch.int64)
 
 
 def _start(seed: int, key: str) -> int:
