@@ -143,6 +143,7 @@ CODES: dict[str, Code] = {
         "codec contradicts itself",
         "A codec made codes of another shape, length or range than its codec.json says.",
     ),
+    "E331": Code("piece of a signal", "A stream takes whole chunks of samples or codes; what is over waits."),
     "E340": Code(
         "model and codec do not fit",
         "The network of a configuration has another number or size of codebooks than the codec.",
@@ -163,6 +164,12 @@ CODES: dict[str, Code] = {
     "E356": Code(
         "codec cannot be exported",
         "The training of a codec is exported together with its delay, which is measured on speech: --data.",
+    ),
+    "E357": Code("no sound in these codes", "Semantic units say what is spoken; no waveform can be made of them alone."),
+    "E358": Code("codebooks not fitted", "k-means of a codec has too little speech, or its centres were not given."),
+    "E359": Code(
+        "weights not here",
+        "Weights that have a name are not in the cache, or are not the pinned ones; nothing is fetched unasked.",
     ),
     "E401": Code(
         "checkpoint damaged",
@@ -285,6 +292,7 @@ CODES: dict[str, Code] = {
     "E861": Code("untrained system", "The experiments that separation needs are not there."),
     "E862": Code("system to score", "--hyp is not understood, or its name is taken."),
     "E863": Code("subcommand", "`codecsep <name>`: there is no such subcommand."),
+    "E864": Code("benchmark", "A benchmark that does not exist, or a page without a place for its results."),
     "E901": Code("package missing", "An optional package is not installed, or does not load."),
     "E902": Code(
         "weights cannot be fetched",
