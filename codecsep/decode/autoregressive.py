@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from codecsep.decode import beam
-from codecsep.decode.filters import rules, truncation
+from codecsep.decode.chooser import Chooser
 from codecsep.decode.history import History
-from codecsep.decode.noise import GumbelNoise
 from codecsep.decode.options import DecodeOptions
-from codecsep.decode.step import DecodeStats, Step, apply_rules, finish, not_numbers, speaker_bounds, step_limit
+from codecsep.decode.step import DecodeStats, Step, finish, not_numbers, speaker_bounds, step_limit
 from codecsep.tokens.vocab import Vocab
 
 
@@ -67,13 +66,12 @@ class _Loop:
         self, step: Step, vocab: Vocab, options: DecodeOptions, bounds: Tensor, keys: list[str], limit: int
     ) -> None:
         self.step, self.vocab, self.options = step, vocab, options
-        self.rules, self.truncation = rules(options, vocab), truncation(options)
-        self.noise = GumbelNoise(options.seed, keys, bounds.device) if options.strategy == "sample" else None
+        self.chooser = Chooser(options, vocab, keys, bounds.device)
         self.history = History(vocab, bounds, limit, options.loop_period)
         self.rows = torch.arange(len(bounds), device=bounds.device)  # which row of the call stands where now
         self.done = torch.zeros_like(self.rows, dtype=torch.bool)
         self.bad = torch.zeros_like(self.done)
-        self.fired = torch.zeros(len(self.rules), len(bounds), dtype=torch.int64, device=bounds.device)
+        self.fired = torch.zeros(len(self.chooser.rules), len(bounds), dtype=torch.int64, device=bounds.device)
         self.finished: dict[int, tuple[Tensor, DecodeStats]] = {}
         self.last = torch.full_like(self.rows, vocab.sos)
         self.history.push(self.last)
@@ -84,11 +82,10 @@ class _Loop:
             self._drop_done()
         if not len(self.rows):
             return False
-        logits = self.step(self.last)
-        self.bad |= logits.isnan().any(dim=-1) & ~self.done
-        logits, fired = apply_rules(logits, self.history, self.rules)
-        self.fired[:, self.rows] += fired & ~self.done
-        self.last = torch.where(self.done, self.vocab.eos, self._choose(logits))
+        choice = self.chooser(self.step(self.last), self.history)
+        self.bad |= choice.bad & ~self.done
+        self.fired[:, self.rows] += choice.fired & ~self.done
+        self.last = torch.where(self.done, self.vocab.eos, choice.tokens)
         self.history.push(self.last)
         self.done = self.done | (self.last == self.vocab.eos)
         return True
@@ -99,19 +96,11 @@ class _Loop:
 
     def results(self) -> tuple[list[Tensor], list[DecodeStats]]:
         """Tokens and stats in the order of the call."""
-        counts = dict(zip(self.rules, self.fired.tolist(), strict=True))
+        counts = dict(zip(self.chooser.rules, self.fired.tolist(), strict=True))
         for row, (_, stats) in self.finished.items():
             stats.fired = {name: count[row] for name, count in counts.items()}
         pairs = [self.finished[row] for row in range(len(self.finished))]
         return [tokens for tokens, _ in pairs], [stats for _, stats in pairs]
-
-    def _choose(self, logits: Tensor) -> Tensor:
-        """[B, V] -> [B]: the best token, of the sampler after adding its noise (Gumbel-max)."""
-        for narrow in self.truncation:
-            logits = narrow(logits, self.history)
-        if self.noise is not None:
-            logits = logits + self.noise.at(self.history.num_tokens, logits.shape[-1])
-        return logits.argmax(dim=-1)
 
     def _drop_done(self) -> None:
         gone = self.done.nonzero().flatten()
@@ -124,8 +113,7 @@ class _Loop:
         if len(stay):
             self.step.keep(stay)
         self.history.keep(stay)
-        if self.noise is not None:
-            self.noise.keep(stay)
+        self.chooser.keep(stay)
         self.rows, self.done, self.bad, self.last = (
             self.rows[stay], self.done[stay], self.bad[stay], self.last[stay]
         )  # fmt: skip

@@ -79,7 +79,7 @@ class _Search:
         logits = self.step(self.last)
         if bool(logits.isnan().any()):
             raise not_numbers("")
-        allowed, fired = apply_rules(logits, self.history, self.rules)
+        allowed, fired, _ = apply_rules(logits, self.history, self.rules)
         self.fired += fired
         gains = logits.float().log_softmax(dim=-1).clamp(min=-1e30).masked_fill(allowed == NEVER, NEVER)
         totals = (self.scores[..., None] + gains.unflatten(0, self.scores.shape)).flatten(1)

@@ -1,8 +1,7 @@
 """Rules on the next token: one class, one rule; each a pure function (logits [B, V], history) -> logits [B, V].
 
-A forbidden token gets -inf, everything else is left as it is. `rules` are what a sequence must obey, in every
-strategy; `truncation` is how the sampler narrows its choice. It comes after the rules, so that it never drops the last
-token that they allow.
+A forbidden token gets -inf, everything else is left as it is. Rules hold in every strategy. The sampler narrows its
+choice after them (sampler.py), so that it never drops the last token that they allow.
 """
 
 from __future__ import annotations
@@ -14,54 +13,11 @@ from torch import Tensor
 
 from codecsep.decode.history import History
 from codecsep.decode.options import DecodeOptions
+from codecsep.decode.sampler import NEVER
 from codecsep.tokens.vocab import Vocab
 
 Filter = Callable[[Tensor, History], Tensor]
-NEVER = float("-inf")
-
-
-class Temperature:
-    """Divide the logits by the temperature."""
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
-
-    def __call__(self, logits: Tensor, history: History) -> Tensor:
-        return logits / self.temperature
-
-
-class TopK:
-    """Only the k best tokens; those that tie with the k-th stay too. k above V keeps all."""
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-
-    def __call__(self, logits: Tensor, history: History) -> Tensor:
-        if self.k >= logits.shape[-1]:
-            return logits
-        worst = logits.topk(self.k, dim=-1).values[:, -1:]
-        return logits.masked_fill(logits < worst, NEVER)
-
-
-class TopP:
-    """Only the fewest best tokens whose probabilities reach p (at least one); those that tie with the last stay too.
-
-    `candidates` (0 = all) is the number of tokens that a TopK before it has left: sorting those only is about three
-    times faster than sorting the vocabulary.
-    """
-
-    def __init__(self, p: float, candidates: int = 0) -> None:
-        self.p, self.candidates = p, candidates
-
-    def __call__(self, logits: Tensor, history: History) -> Tensor:
-        if self.p >= 1.0:
-            return logits
-        count = min(self.candidates or logits.shape[-1], logits.shape[-1])
-        best = logits.topk(count, dim=-1).values
-        probabilities = best.softmax(dim=-1)
-        before = probabilities.cumsum(dim=-1) - probabilities  # what the better tokens hold already
-        last = (before < self.p).sum(dim=-1, keepdim=True).clamp(min=1) - 1
-        return logits.masked_fill(logits < best.gather(-1, last), NEVER)
+UNLIMITED = 2**62
 
 
 class BlankSuppression:
@@ -74,7 +30,7 @@ class BlankSuppression:
         self.vocab = vocab
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        return logits.masked_fill((history.frames == 0)[:, None] & _is_end(logits, self.vocab), NEVER)
+        return _without_ends(logits, history.frames == 0, self.vocab)
 
 
 class LoopBlocking:
@@ -97,11 +53,11 @@ class LoopBlocking:
         full = (history.runs >= self.repeats * periods) & (periods >= self.shortest)
         if self.shortest > 1:
             full &= history.runs[:, :1] < periods - 1  # the block holds at least two different tokens
-        hits = torch.zeros(logits.shape, dtype=torch.int64, device=logits.device)
-        hits.scatter_add_(1, history.recent.clamp(min=0), full.long())
-        filtered = logits.masked_fill(hits > 0, NEVER)
-        stuck = (filtered == NEVER).all(dim=-1, keepdim=True)
-        return torch.where(stuck, logits, filtered)
+        tokens = history.recent.clamp(min=0)  # no token yet: no block is full there
+        filtered = logits.scatter_reduce(1, tokens, torch.where(full, NEVER, -NEVER), "amin")
+        stuck = filtered.amax(dim=-1, keepdim=True) == NEVER
+        restored = torch.where(stuck, logits.gather(1, tokens), NEVER)
+        return filtered.scatter_reduce_(1, tokens, restored, "amax")
 
 
 class SotGrammar:
@@ -128,16 +84,19 @@ class LengthBounds:
         self.vocab, self.fewest = vocab, fewest
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        full = (history.frames >= history.max_frames)[:, None]
-        short = (history.frames < history.max_frames.clamp(max=self.fewest))[:, None]
-        is_code = self.vocab.is_code(torch.arange(self.vocab.size, device=logits.device))
-        return logits.masked_fill((full & is_code) | (short & _is_end(logits, self.vocab)), NEVER)
+        short = history.frames < history.max_frames.clamp(max=self.fewest)
+        ceiling = torch.where(history.frames >= history.max_frames, NEVER, -NEVER)[:, None]
+        filtered = _without_ends(logits, short, self.vocab)
+        filtered[:, : self.vocab.codebook_size].clamp_(max=ceiling)
+        return filtered
 
 
-def _is_end(logits: Tensor, vocab: Vocab) -> Tensor:
-    """[V] bool, True for <sc> and <eos>."""
-    ids = torch.arange(vocab.size, device=logits.device)
-    return (ids == vocab.sc) | (ids == vocab.eos)
+def _without_ends(logits: Tensor, rows: Tensor, vocab: Vocab) -> Tensor:
+    """A copy in which these rows ([B] bool) can take neither <sc> nor <eos>."""
+    filtered = logits.clone()
+    for end in (vocab.sc, vocab.eos):
+        filtered[:, end].masked_fill_(rows, NEVER)
+    return filtered
 
 
 def rules(options: DecodeOptions, vocab: Vocab) -> dict[str, Filter]:
@@ -152,18 +111,3 @@ def rules(options: DecodeOptions, vocab: Vocab) -> dict[str, Filter]:
     if options.loop_period:
         chain["loop"] = LoopBlocking(options.loop_repeats, options.loop_min_period)
     return chain
-
-
-def truncation(options: DecodeOptions) -> list[Filter]:
-    """What narrows the sampler's choice: temperature, then top-k, then top-p; empty for the other strategies."""
-    chain: list[Filter] = []
-    if options.temperature != 1.0:
-        chain.append(Temperature(options.temperature))
-    if options.top_k:
-        chain.append(TopK(options.top_k))
-    if options.top_p < 1.0:
-        chain.append(TopP(options.top_p, candidates=options.top_k))
-    return chain
-
-
-UNLIMITED = 2**62

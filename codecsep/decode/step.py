@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from codecsep.decode.filters import NEVER, Filter
+from codecsep.decode.filters import Filter
 from codecsep.decode.history import History
 from codecsep.decode.options import DecodeOptions
 from codecsep.errors import CodecsepError
@@ -43,8 +43,8 @@ class Step(Protocol):
 class DecodeStats:
     """What happened to one row.
 
-    fired: for each rule (blank, grammar, bound, loop) the number of steps in which it forbade the best token that the
-    rules before it had left.
+    fired: for each rule (blank, grammar, bound, loop) the number of steps in which it left only worse tokens than the
+    rules before it had, i.e. forbade the best one (of several equally good ones all).
     """
 
     num_tokens: int = 0  # with <sos> and <eos>
@@ -86,14 +86,22 @@ def step_limit(options: DecodeOptions, bounds: Tensor, max_steps: int | None) ->
     return own if max_steps is None else min(own, max(max_steps, 1))
 
 
-def apply_rules(logits: Tensor, history: History, chain: dict[str, Filter]) -> tuple[Tensor, Tensor]:
-    """All rules in turn: logits [B, V] and, per rule, whether it forbade the best token left, [rules, B] bool."""
-    logits, fired = logits.float().clamp(-LARGEST, LARGEST), []
+def apply_rules(logits: Tensor, history: History, chain: dict[str, Filter]) -> tuple[Tensor, Tensor, Tensor]:
+    """All rules in turn, on logits [B, V].
+
+    Returns the logits, in float32; for each rule whether the best token left is worse for it, [rules, B] bool; and
+    whether the logits held NaN, [B] bool.
+
+    By the best value, not its place: one reduction serves two rules, and torch finds a maximum about ten times faster
+    than where it stands.
+    """
+    logits = logits.float().clamp(-LARGEST, LARGEST)
+    best = [logits.amax(dim=-1)]
     for rule in chain.values():
-        best = logits.argmax(dim=-1, keepdim=True)
         logits = rule(logits, history)
-        fired.append(logits.gather(-1, best).squeeze(-1) == NEVER)
-    return logits, torch.stack(fired)
+        best.append(logits.amax(dim=-1))
+    values = torch.stack(best)
+    return logits, values[1:] < values[:-1], best[0].isnan()
 
 
 def finish(sequence: Tensor, vocab: Vocab) -> tuple[Tensor, DecodeStats]:

@@ -1,6 +1,5 @@
 import random
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,11 +11,7 @@ from codecsep.decode.filters import (
     LengthBounds,
     LoopBlocking,
     SotGrammar,
-    Temperature,
-    TopK,
-    TopP,
     rules,
-    truncation,
 )
 from codecsep.decode.history import History
 from codecsep.decode.options import DecodeOptions
@@ -38,45 +33,6 @@ def forbidden(rule, *rows, **options):
     """Per row the set of tokens that the rule forbids when all logits are 0."""
     filtered = rule(torch.zeros(len(rows), VOCAB.size), history_of(*rows, **options))
     return [set((row == NEVER).nonzero().flatten().tolist()) for row in filtered]
-
-
-def kept(rule, logits):
-    filtered = rule(torch.tensor([logits]), None)[0]
-    return (filtered > NEVER).nonzero().flatten().tolist()
-
-
-def test_temperature_divides():
-    assert Temperature(0.5)(torch.tensor([[1.0, -2.0]]), None).tolist() == [[2.0, -4.0]]
-
-
-@pytest.mark.parametrize(
-    "k, expected", [(1, [2]), (2, [2, 3]), (3, [0, 1, 2, 3]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3])]
-)
-def test_top_k_keeps_ties_and_takes_k_above_v(k, expected):
-    assert kept(TopK(k), [1.0, 1.0, 3.0, 2.0]) == expected
-
-
-@pytest.mark.parametrize(
-    "p, expected", [(1e-9, [1]), (0.49, [1]), (0.51, [1, 3]), (0.79, [1, 3]), (0.95, [1, 2, 3]), (1.0, [0, 1, 2, 3])]
-)
-def test_top_p_keeps_the_fewest_that_reach_p(p, expected):
-    logits = torch.tensor([0.04, 0.5, 0.16, 0.3]).log().tolist()
-    assert kept(TopP(p), logits) == expected
-
-
-def test_top_p_keeps_all_that_tie_with_the_last():
-    assert kept(TopP(1e-9), [2.0, 2.0, 0.0]) == [0, 1]
-    assert kept(TopP(0.5), [1.0, 1.0, 1.0, 1.0]) == [0, 1, 2, 3]
-
-
-def test_top_p_after_top_k_equals_top_p_of_the_whole_row():
-    logits = torch.randn(64, 50, generator=torch.Generator().manual_seed(0)) * 3
-    narrowed = TopK(10)(logits, None)
-    assert torch.equal(TopP(0.8, candidates=10)(narrowed, None), TopP(0.8)(narrowed, None))
-
-
-def test_top_p_with_forbidden_tokens():
-    assert kept(TopP(0.999), [NEVER, 0.0, NEVER]) == [1]
 
 
 def test_blank_suppression_at_the_first_position_and_after_sc():
@@ -152,10 +108,9 @@ def test_history_keeps_rows_in_the_given_order_and_more_than_once():
 
 
 def test_filters_are_pure():
-    options = DecodeOptions(strategy="sample", temperature=0.7, top_k=3, top_p=0.9)
     history, logits = history_of([SOS, 0, 1, 0, 1]), torch.randn(1, VOCAB.size)
     before = logits.clone(), history.tokens.clone(), history.runs.clone()
-    for rule in [*rules(options, VOCAB).values(), *truncation(options)]:
+    for rule in rules(DecodeOptions(), VOCAB).values():
         assert torch.equal(rule(logits, history), rule(logits, history))
     assert all(torch.equal(a, b) for a, b in zip(before, (logits, history.tokens, history.runs), strict=True))
 
