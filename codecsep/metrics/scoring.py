@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 
 from codecsep.data.digest import text_sha256
+from codecsep.data.downloads import JUDGES
 from codecsep.faults import faultpoint
 from codecsep.metrics import judges as judges_module
-from codecsep.metrics import kept, table, utterance, weights
+from codecsep.metrics import kept, table, utterance
 from codecsep.metrics.systems import MIXTURE, REFERENCE, References, Run, ScoreError, System
 
 VERSION = 2  # counts changes of the scorer that change numbers; part of the key of what is kept
@@ -177,7 +178,7 @@ def _keys(options: Options, ids: list[str]) -> dict[tuple[str, str], str]:
         "version": VERSION,
         "references": references.digest(),
         "judges": judges_module.describe(judges),
-        "weights": [weight.sha256 for weight in weights.WEIGHTS],
+        "weights": [weight.sha256 for weight in JUDGES],
         "asr": sorted(options.asr_ids),
         "mos": sorted(options.mos_ids),
     }

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from codecsep.metrics.weights import WEIGHTS, Weight
+from codecsep.data import downloads, fetch
+from codecsep.data.downloads import CODECS, WEIGHTS, Weight
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "fetch_weights.py"
 CONTENT = b"some weights"
@@ -27,7 +28,7 @@ def tool(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setenv("CODECSEP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "WEIGHTS", (IN_WHEEL, IN_SOURCE))
+    monkeypatch.setattr(module, "JUDGES", (IN_WHEEL, IN_SOURCE))
     monkeypatch.setattr(sys, "argv", ["fetch_weights.py"])
     return module
 
@@ -56,7 +57,7 @@ def test_members_are_taken_out_and_a_second_run_downloads_nothing(tool, tmp_path
 
 def test_a_wrong_hash_leaves_nothing(tool, tmp_path, monkeypatch, capsys):
     wrong = dataclasses.replace(IN_WHEEL, sha256="0" * 64)
-    monkeypatch.setattr(tool, "WEIGHTS", (wrong,))
+    monkeypatch.setattr(tool, "JUDGES", (wrong,))
     monkeypatch.setattr(tool, "download", lambda requirement, *_: archives(tmp_path)[requirement])
     assert tool.main() == 1
     assert list((tmp_path / "cache").iterdir()) == []
@@ -67,10 +68,11 @@ def test_without_network_it_says_in_one_line_where_to_put_the_file(tool, tmp_pat
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    monkeypatch.setattr(tool, "WEIGHTS", (IN_WHEEL,))
+    monkeypatch.setattr(tool, "JUDGES", (IN_WHEEL,))
     assert tool.main() == 1
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and f"pkg/a.pt to {tmp_path / 'cache' / 'a.pt'}" in told
+    assert told.count("\n") == 1 and IN_WHEEL.sha256 in told
+    assert f"copy pkg/a.pt of the PyPI package pkg==1 to {tmp_path / 'cache' / 'a.pt'}" in told
 
 
 def test_pip_runs_no_archive_that_is_not_pinned(tool, tmp_path, monkeypatch):
@@ -78,7 +80,7 @@ def test_pip_runs_no_archive_that_is_not_pinned(tool, tmp_path, monkeypatch):
     commands = []
     failed = subprocess.CompletedProcess([], 1, "", "no network")
     monkeypatch.setattr(tool.subprocess, "run", lambda command, **_: commands.append(command) or failed)
-    for requirement in sorted({weight.requirement for weight in WEIGHTS}):
+    for requirement in sorted({weight.source for weight in WEIGHTS if weight.is_package}):
         with pytest.raises(tool.FetchError, match="^E902 .*no network"):
             tool.download(requirement, tmp_path, [])
         if requirement in tool.SOURCE_ARCHIVES:
@@ -86,9 +88,68 @@ def test_pip_runs_no_archive_that_is_not_pinned(tool, tmp_path, monkeypatch):
             assert re.search(r"==\S+ --hash=sha256:[0-9a-f]{64}\n$", (tmp_path / "requirements.txt").read_text())
         else:
             assert commands[-1][-3:] == ["--only-binary", ":all:", requirement]
-    assert len(commands) == 4
+    assert len(commands) == 5
 
 
 def test_the_table_pins_versions_and_full_hashes():
+    assert len({weight.name for weight in WEIGHTS}) == len(WEIGHTS)
     for weight in WEIGHTS:
-        assert "==" in weight.requirement and len(weight.sha256) == 64 and weight.licence
+        assert re.fullmatch("[0-9a-f]{64}", weight.sha256) and weight.licence and 0 < weight.max_bytes <= 1 << 30
+        assert "==" in weight.source and weight.member if weight.is_package else weight.source.startswith("https://")
+    for weight in CODECS:  # what could not be had for checking says where its hash was found
+        assert (Path(downloads.__file__).parents[1] / "codecs" / f"{weight.codec}.py").is_file()
+        assert weight.is_package or weight.known_from
+
+
+@pytest.fixture
+def at_address(tool, monkeypatch):
+    """One file at an address that is never asked: what `fetch` is told is looked at."""
+    weight = dataclasses.replace(IN_WHEEL, source="https://example.invalid/a.pt", member="", max_bytes=len(CONTENT))
+    monkeypatch.setattr(tool, "JUDGES", (weight,))
+    return weight
+
+
+def test_a_file_at_an_address_is_fetched_once(tool, at_address, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def fetch_address(url, path, sha256, max_bytes):
+        asked.append((url, sha256, max_bytes))
+        path.write_bytes(CONTENT)
+
+    monkeypatch.setattr(tool, "fetch_address", fetch_address)
+    assert tool.main() == 0 and tool.main() == 0
+    assert asked == [(at_address.source, at_address.sha256, len(CONTENT))]
+
+
+def test_an_address_that_does_not_answer_is_one_line_with_the_way_by_hand(tool, at_address, monkeypatch, capsys):
+    def fetch_address(url, *_):
+        raise fetch.FetchError("E706", "cannot be fetched (no network)", url, "check the network")
+
+    monkeypatch.setattr(tool, "fetch_address", fetch_address)
+    assert tool.main() == 1
+    told = capsys.readouterr().err
+    assert re.match(r"fetch_weights.py: E902 https://example.invalid/a.pt: cannot be fetched \(no network\) ", told)
+    assert told.count("\n") == 1 and f"its SHA-256 must be {at_address.sha256}" in told
+
+
+def test_the_list_fetches_nothing(tool, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fetch_weights.py", "--list"])
+    assert tool.main() == 0
+    told = capsys.readouterr().out
+    assert all(weight.name in told for weight in WEIGHTS)
+
+
+def test_what_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODECSEP_CACHE", str(tmp_path))
+    with pytest.raises(downloads.DownloadError) as told:
+        downloads.find(IN_WHEEL)
+    text = str(told.value)
+    assert text.startswith(
+        f"E359 {tmp_path / 'a.pt'}: is not there (fix: run: python3 tools/fetch_weights.py --only a.pt"
+    )
+    assert IN_WHEEL.sha256 in text and IN_WHEEL.origin in text
+    (tmp_path / "a.pt").write_bytes(CONTENT)
+    assert downloads.find(IN_WHEEL) == tmp_path / "a.pt"
+    (tmp_path / "a.pt").write_bytes(b"other")
+    with pytest.raises(downloads.DownloadError, match="^E359 .*has the SHA-256 .* pinned is .*delete it"):
+        downloads.find(IN_WHEEL)
