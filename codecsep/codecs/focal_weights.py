@@ -16,6 +16,7 @@ from torch import Tensor
 
 from codecsep.codecs.base import CodecError
 from codecsep.codecs.focal_network import Config, Network
+from codecsep.codecs.strict import require_exactly
 from codecsep.weight_file import read_pickled, read_safetensors
 
 NAMES = ("model.safetensors", "model.pt")
@@ -38,8 +39,9 @@ def official_weights(path: Path, config: Config) -> dict[str, Tensor]:
     if settings.is_file():
         check_settings(settings, config)
     tensors = read_safetensors(file) if file.suffix == ".safetensors" else read_pickled(file)
-    check_tensors(file, tensors, {name: tuple(t.shape) for name, t in meta_network(config).state_dict().items()})
-    return {name: tensors[name].float().contiguous() for name in meta_network(config).state_dict()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in meta_network(config).state_dict().items()}
+    checked = require_exactly(tensors, shapes, file)
+    return {name: checked[name].float().contiguous() for name in shapes}
 
 
 def find_file(path: Path) -> Path:
@@ -51,21 +53,6 @@ def find_file(path: Path) -> Path:
         fix = "give the directory that holds the release's files, or the file itself"
         raise CodecError("E350", f"holds none of {', '.join(NAMES)}", path, fix)
     return found[0]
-
-
-def check_tensors(file: Path, tensors: Any, wanted: dict[str, tuple[int, ...]]) -> None:
-    """Raise CodecError unless `tensors` are floating-point tensors of just these names and shapes."""
-    fix = "give the weights of a causal 50 Hz release, and its bits (11: 2k, 12: 4k, 16: 65k)"
-    if not isinstance(tensors, dict):
-        raise CodecError("E440", f"holds {type(tensors).__name__}, no table of tensors", file, fix)
-    for name in sorted(set(wanted) | set(tensors)):
-        found = tensors.get(name)
-        if name not in wanted or found is None:
-            what = f"tensor '{name}' is {'missing' if name in wanted else 'not part of this codec'}"
-            raise CodecError("E440", what, file, fix)
-        if not isinstance(found, Tensor) or not found.is_floating_point() or tuple(found.shape) != wanted[name]:
-            kind = f"{str(found.dtype)[6:]} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise CodecError("E440", f"'{name}' is {kind}, not float {wanted[name]}", file, fix)
 
 
 def check_settings(path: Path, config: Config) -> None:

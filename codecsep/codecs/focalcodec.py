@@ -5,9 +5,10 @@ The waveform is not normalised.  A latent is the unit vector before the quantise
 that its code stands for, and `synthesise` takes either.  What WavSLM reads is neither: `features`, the decompressor's
 output for the codes of a whole signal (its frames depend on all earlier codes, so no table could hold them).
 
-On a CPU each row of a batch is computed by itself, in segments: the arithmetic, to the last bit, does not depend on
-its neighbours, nor on whether the signal came through `encode` or through `encode_long`.  On another device rows are
-computed together, and a code whose latent is within rounding of zero may depend on the batch.
+A signal is computed in segments that carry their state, so memory does not grow with its length.  On a CPU rows are
+computed one by one (codecs/row_codec.py), and the arithmetic of a row is the same to the last bit in any batch and
+through `encode_long`.  On a GPU, and in a `Stream` with pieces of another size, sums run in another order: a code whose
+latent is within rounding of zero may differ.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from codecsep.codecs import binary_sphere
 from codecsep.codecs.base import REPAIR, CodecError, read_config
 from codecsep.codecs.focal_network import Config, EncoderState, Network
 from codecsep.codecs.focal_weights import meta_network, official_weights
-from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.row_codec import Read, RowCodec
 from codecsep.data.ark import CodecInfo
 from codecsep.tokens.padding import length_mask
 from codecsep.weight_file import read_safetensors
@@ -30,7 +31,7 @@ from codecsep.weight_file import read_safetensors
 __all__ = ["Config", "FocalCodec", "Stream", "build", "convert", "describe"]
 
 
-class FocalCodec(LatentCodec):
+class FocalCodec(RowCodec):
     """The network behind the contract of `codecs/base.py`.
 
     `context` is None: the code of a frame depends on the 5,000 frames before it at most, too many to be of use; for
@@ -47,34 +48,18 @@ class FocalCodec(LatentCodec):
         config = self.network.config
         return -(-num_samples // config.chunk_samples()) * config.encoder.chunk
 
-    @torch.inference_mode()
-    def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """wav [B, L] float32 at 16 kHz, lengths [B] samples -> (latents [B, T, bits], frame_lengths [B])."""
-        config = self.network.config
-        frame_lengths = -(-lengths // config.chunk_samples()) * config.encoder.chunk
-        latents = wav.new_zeros(len(wav), self.num_frames(wav.shape[1]), config.bits)
-        for rows, size in together(lengths):
-            signal = wav[rows, :size].masked_fill(~length_mask(lengths[rows], size), 0)
-            parts = list(self._latents(lambda start, stop, signal=signal: signal[:, start:stop], size))
-            latents[rows, : self.num_frames(size)] = torch.cat(parts, 1)
-        return latents, frame_lengths
+    def analyse(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """wav [B, L] float32 at 16 kHz, lengths [B] samples -> unit vectors [B, T, bits]."""
+        wav = wav.masked_fill(~length_mask(lengths, wav.shape[1]), 0)
+        return torch.cat(list(self._latents(lambda start, stop: wav[:, start:stop], wav.shape[1])), 1)
 
-    @torch.inference_mode()
-    def encode_long(self, read: Callable[[int, int], Tensor], num_samples: int) -> Tensor:
-        """The codes [1, T] of a signal of any length, in bounded memory: those of `encode`.
-
-        Args:
-            read: gives the samples start .. stop [stop - start] float32; asked once for each, in order.
-        Raises CodecError on a signal of no samples.
-        """
-        if num_samples < 1:
-            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
+    def chunks(self, read: Read, num_samples: int) -> Iterator[Tensor]:
+        """The latents [1, t, bits] of one segment of a recording after the other."""
         device = next(self.network.parameters()).device
-        parts = self._latents(lambda start, stop: read(start, stop)[None].to(device), num_samples)
-        return torch.cat([self.quantize(part)[0] for part in parts], 1)
+        yield from self._latents(lambda start, stop: read(start, stop)[None].to(device), num_samples)
 
     def _latents(self, read: Callable[[int, int], Tensor], num_samples: int) -> Iterator[Tensor]:
-        """The latents [B, T', bits] of one segment after the other; read(start, stop) -> [B, stop - start]."""
+        """The latents [B, t, bits] of one segment after the other; read(start, stop) -> [B, stop - start]."""
         state: EncoderState | None = None
         chunk = self.network.config.chunk_samples()
         for start in range(0, num_samples, step := self.network.config.segment * chunk):
@@ -99,23 +84,16 @@ class FocalCodec(LatentCodec):
     @torch.inference_mode()
     def features(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:
         """codes [B, 1, T], frame_lengths [B] -> the decompressor's output [B, T, width], zero after each row."""
-        latents = self.embed(codes)
-        features = latents.new_zeros(*latents.shape[:2], self.network.config.encoder.width)
-        for rows, size in together(frame_lengths):
-            parts = self._features(latents[rows, :size], frame_lengths[rows])
-            features[rows, :size] = torch.cat(list(parts), 1)
-        return features * length_mask(frame_lengths, latents.shape[1])[..., None]
+        features = torch.cat(list(self._features(self.embed(codes), frame_lengths)), 1)
+        return features * length_mask(frame_lengths, features.shape[1])[..., None]
 
-    @torch.inference_mode()
-    def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
+    def render(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         """latents [B, T, bits], frame_lengths [B] -> wav [B, num_samples(T)] at 24 kHz, in -1 .. 1."""
-        wav = latents.new_zeros(len(latents), self.num_samples(latents.shape[1]))
-        for rows, size in together(frame_lengths):
-            left, at = None, 0
-            for features in self._features(latents[rows, :size], frame_lengths[rows]):
-                part, left = self.network.waveform(features, left)
-                wav[rows, at : (at := at + part.shape[1])] = part
-        return wav
+        parts, left = [], None
+        for features in self._features(latents, frame_lengths):
+            part, left = self.network.waveform(features, left)
+            parts.append(part)
+        return torch.cat(parts, 1)
 
     def _features(self, latents: Tensor, frame_lengths: Tensor) -> Iterator[Tensor]:
         """latents [B, T, bits] -> features [B, T', width] of one segment after the other."""
@@ -172,14 +150,6 @@ class Stream:
         if size < 1 or size % chunk:
             fix = "keep what is over for the next piece; fill the last one with zeros"
             raise CodecError("E331", f"a piece has {size} {what}, not a multiple of {chunk}", "stream", fix)
-
-
-def together(lengths: Tensor) -> Iterator[tuple[slice, int]]:
-    """Rows that are computed together and their greatest length: one by one on a CPU, where that costs no time."""
-    if lengths.device.type != "cpu":
-        yield slice(None), int(lengths.max())
-        return
-    yield from ((slice(row, row + 1), size) for row, size in enumerate(lengths.tolist()) if size)
 
 
 def describe(config: Config) -> CodecInfo:
