@@ -8,32 +8,20 @@ tokens.
 Search: at each step the `beam_size` best unfinished continuations of a row go on; those that end with <eos> among its
 2 * beam_size best are set aside. A row is decided when beam_size hypotheses are finished and none that is unfinished
 can still beat the worst of them, or when nothing is left to go on with.
+
+All of it happens on the device; every `leave_every` steps the program looks which rows are decided and lets them go.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from codecsep.decode.filters import NEVER, rules
-from codecsep.decode.history import History
+from codecsep.decode.history import NOTHING, History
 from codecsep.decode.options import DecodeOptions
-from codecsep.decode.step import DecodeStats, Step, apply_rules, not_numbers
+from codecsep.decode.step import DecodeStats, Step, apply_rules, finish, not_numbers
 from codecsep.tokens.vocab import Vocab
-
-
-@dataclass
-class _Row:
-    """The finished hypotheses of one row of the call, as (score, tokens, stats), the best first."""
-
-    finished: list[tuple[float, Tensor, DecodeStats]] = field(default_factory=list)
-
-    def add(self, score: float, tokens: Tensor, stats: DecodeStats, most: int) -> None:
-        self.finished.append((score, tokens, stats))
-        self.finished.sort(key=lambda entry: -entry[0])
-        del self.finished[most:]
 
 
 def search(
@@ -47,98 +35,139 @@ def search(
     if not len(bounds):
         return [], []
     hypotheses = _Search(step, vocab, options, bounds, limit)
-    for _ in range(limit - 1):
-        if not hypotheses.advance():
+    for number in range(limit - 1):
+        if number % options.leave_every == 0 and not hypotheses.drop_decided():
             break
-    hypotheses.cut()
+        hypotheses.advance()
     return hypotheses.results()
+
+
+class _Finished:
+    """The best finished hypotheses of each row, W places, the best first; score -inf: an empty place.
+
+    scores [B, W] float64, tokens [B, W, limit], fired [rules, B, W].
+    """
+
+    def __init__(self, like: Tensor, limit: int, num_rules: int) -> None:
+        self.scores = torch.full_like(like, NEVER, dtype=torch.float64)
+        self.tokens = like.new_full((*like.shape, limit), NOTHING, dtype=torch.int64)
+        self.fired = like.new_zeros((num_rules, *like.shape), dtype=torch.int64)
+
+    def add(self, scores: Tensor, tokens: Tensor, fired: Tensor) -> None:
+        """One new hypothesis per place (score -inf: none): scores [B, W], tokens [B, W, n], fired [rules, B, W].
+
+        Of equal scores the one that has been here longer stays in front.
+        """
+        length, width = tokens.shape[-1], self.scores.shape[1]
+        merged, order = torch.cat([self.scores, scores], dim=1).sort(dim=1, descending=True, stable=True)
+        self.scores, order = merged[:, :width], order[:, :width]
+        both = torch.cat([self.tokens[..., :length], tokens], dim=1)
+        self.tokens[..., :length] = both.gather(1, order[..., None].expand(-1, -1, length))
+        counts = torch.cat([self.fired, fired], dim=2)
+        self.fired = counts.gather(2, order.expand(len(counts), -1, -1))
+
+    def keep(self, rows: Tensor) -> None:
+        self.scores, self.tokens, self.fired = self.scores[rows], self.tokens[rows], self.fired[:, rows]
 
 
 class _Search:
     """B rows still searched, W hypotheses each, kept as B * W rows in the step and in the history."""
 
     def __init__(self, step: Step, vocab: Vocab, options: DecodeOptions, bounds: Tensor, limit: int) -> None:
-        self.step, self.vocab, self.options, self.limit = step, vocab, options, limit
-        self.width, device = options.beam_size, bounds.device
-        self.rules = rules(options, vocab)
-        self.rows = [_Row() for _ in bounds]
-        self.open = list(range(len(bounds)))
-        copies = torch.arange(len(bounds), device=device).repeat_interleave(self.width)
+        self.step, self.vocab, self.options, self.width = step, vocab, options, options.beam_size
+        self.rules, device = rules(options, vocab), bounds.device
+        self.rows = torch.arange(len(bounds), device=device)  # which row of the call stands where now
+        self.limits = (1 + options.speakers_limit * (bounds + 1)).clamp(max=limit)
+        copies = self.rows.repeat_interleave(self.width)
         step.keep(copies)
         self.history = History(vocab, bounds[copies], limit, options.loop_period)
-        self.fired = torch.zeros(len(self.rules), len(copies), dtype=torch.int64, device=device)
         self.scores = torch.full((len(bounds), self.width), NEVER, device=device)
         self.scores[:, 0] = 0.0  # the copies are equal at first: only one of them counts
+        self.finished = _Finished(self.scores, limit, len(self.rules))
+        self.fired = torch.zeros_like(self.finished.fired)
+        self.decided = torch.zeros_like(self.rows, dtype=torch.bool)
+        self.bad = torch.zeros_like(self.decided)
         self.last = torch.full_like(copies, vocab.sos)
         self.history.push(self.last)
+        self.stored: dict[int, tuple[Tensor, DecodeStats]] = {}
 
-    def advance(self) -> bool:
-        """One token for every hypothesis; False when every row is decided."""
-        if not self.open:
-            return False
+    def advance(self) -> None:
+        """One token for every hypothesis; nothing changes any more in a row that is decided."""
         logits = self.step(self.last)
-        if bool(logits.isnan().any()):
-            raise not_numbers("")
-        allowed, fired, _ = apply_rules(logits, self.history, self.rules)
-        self.fired += fired
+        allowed, fired, bad = apply_rules(logits, self.history, self.rules)
+        self.bad |= bad.view_as(self.scores).any(dim=1) & ~self.decided
+        self.fired += fired.view_as(self.fired)
         gains = logits.float().log_softmax(dim=-1).clamp(min=-1e30).masked_fill(allowed == NEVER, NEVER)
         totals = (self.scores[..., None] + gains.unflatten(0, self.scores.shape)).flatten(1)
-        count = min(2 * self.width, totals.shape[1])
-        best, places = totals.topk(count, dim=1)
-        self._finish(best, places)
-        self._go_on(best, places)
-        return True
+        best, places = totals.topk(min(2 * self.width, totals.shape[1]), dim=1)
+        sources, tokens = places // self.vocab.size, places % self.vocab.size
+        self._set_aside(best, sources, tokens)
+        self._go_on(best, sources, tokens)
 
-    def cut(self) -> None:
-        """The step limit is reached: a row without a finished hypothesis gives its best unfinished one."""
-        for place, row in enumerate(self.open):
-            if not self.rows[row].finished:
-                self._set_aside(row, place * self.width, self.history.tokens[place * self.width], NEVER, True)
+    def drop_decided(self) -> bool:
+        """Let the decided rows go; False when no row is left. Waits for the device."""
+        decided, bad = torch.stack([self.decided, self.bad]).tolist()
+        if any(bad):
+            raise not_numbers("")
+        gone = [place for place, is_decided in enumerate(decided) if is_decided]
+        if gone:
+            self._store(gone)
+            self._keep([place for place, is_decided in enumerate(decided) if not is_decided])
+        return len(gone) < len(decided)
 
     def results(self) -> tuple[list[Tensor], list[DecodeStats]]:
-        """Tokens and stats of the best hypothesis of each row."""
-        best = [row.finished[0] for row in self.rows]
-        return [tokens for _, tokens, _ in best], [stats for _, _, stats in best]
+        """Tokens and stats of the best hypothesis of each row; of a row without any, the best unfinished one."""
+        if self.drop_decided():
+            self._store(list(range(len(self.rows))))
+        best = [self.stored[row] for row in range(len(self.stored))]
+        return [tokens for tokens, _ in best], [stats for _, stats in best]
 
-    def _finish(self, best: Tensor, places: Tensor) -> None:
-        """Set aside the continuations with <eos>."""
-        size = self.vocab.size
-        ends = (places % size == self.vocab.eos) & (best > NEVER)
-        for place, column in ends.nonzero().tolist():
-            source = place * self.width + int(places[place, column]) // size
-            tokens = torch.cat([self.history.tokens[source], self.last.new_tensor([self.vocab.eos])])
-            score = self._normalised(float(best[place, column]), len(tokens) - 1)
-            self._set_aside(self.open[place], source, tokens, score, False)
+    def _set_aside(self, best: Tensor, sources: Tensor, tokens: Tensor) -> None:
+        """The continuations with <eos>: at most one of each hypothesis."""
+        ends = best.masked_fill((tokens != self.vocab.eos) | self.decided[:, None], NEVER)
+        scores = torch.full_like(self.scores, NEVER).scatter_reduce_(1, sources, ends, "amax")
+        sequences = torch.cat([self.history.tokens, torch.full_like(self.last, self.vocab.eos)[:, None]], dim=1)
+        lengths = self.history.num_tokens
+        self.finished.add(self._normalised(scores, lengths), sequences.unflatten(0, self.scores.shape), self.fired)
 
-    def _set_aside(self, row: int, source: int, tokens: Tensor, score: float, missing_eos: bool) -> None:
-        speakers = int((tokens == self.vocab.sc).sum()) + 1
-        fired = dict(zip(self.rules, self.fired[:, source].tolist(), strict=True))
-        self.rows[row].add(score, tokens.clone(), DecodeStats(len(tokens), speakers, missing_eos, fired), self.width)
-
-    def _go_on(self, best: Tensor, places: Tensor) -> None:
-        """The W best continuations without <eos>, of the rows that are not decided."""
-        tokens = places % self.vocab.size
-        alive = best.masked_fill(tokens == self.vocab.eos, NEVER)
-        scores, columns = alive.topk(self.width, dim=1)
-        stay = [place for place, row in enumerate(self.open) if not self._decided(self.rows[row], scores[place, 0])]
-        self.open = [self.open[place] for place in stay]
-        if not stay:
-            return
-        kept = torch.tensor(stay, device=best.device)
-        picked = columns[kept]
-        sources = kept[:, None] * self.width + places[kept].gather(1, picked) // self.vocab.size
-        self.scores, self.last = scores[kept], tokens[kept].gather(1, picked).flatten()
-        self.step.keep(sources.flatten())
-        self.history.keep(sources.flatten())
-        self.fired = self.fired[:, sources.flatten()]
+    def _go_on(self, best: Tensor, sources: Tensor, tokens: Tensor) -> None:
+        """The W best continuations without <eos>."""
+        self.scores, columns = best.masked_fill(tokens == self.vocab.eos, NEVER).topk(self.width, dim=1)
+        self.decided = self.decided | self._cannot_win(self.scores[:, 0])
+        starts = torch.arange(len(self.scores), device=best.device)[:, None] * self.width
+        origin = (starts + sources.gather(1, columns)).flatten()
+        self.step.keep(origin)
+        self.history.keep(origin)
+        self.fired = self.fired.flatten(1)[:, origin].view_as(self.fired)
+        self.last = tokens.gather(1, columns).flatten()
         self.history.push(self.last)
 
-    def _decided(self, row: _Row, best: Tensor) -> bool:
+    def _cannot_win(self, best: Tensor) -> Tensor:
         """No unfinished hypothesis is left, or the best one cannot beat the worst of W finished ones at any length."""
-        if float(best) == NEVER:
-            return True
-        full = len(row.finished) == self.width
-        return full and self._normalised(float(best), self.limit - 1) <= row.finished[-1][0]
+        worst = self.finished.scores[:, -1]
+        return (best == NEVER) | ((worst > NEVER) & (self._normalised(best, self.limits - 1) <= worst))
 
-    def _normalised(self, total: float, num_tokens: int) -> float:
-        return total / num_tokens**self.options.length_penalty
+    def _normalised(self, totals: Tensor, num_tokens: Tensor | int) -> Tensor:
+        return totals.double() / num_tokens**self.options.length_penalty
+
+    def _keep(self, stay: list[int]) -> None:
+        if not stay:
+            return
+        rows = torch.tensor(stay, device=self.rows.device)
+        copies = (rows[:, None] * self.width + torch.arange(self.width, device=rows.device)).flatten()
+        self.step.keep(copies)
+        self.history.keep(copies)
+        self.finished.keep(rows)
+        self.rows, self.limits, self.scores = self.rows[rows], self.limits[rows], self.scores[rows]
+        self.decided, self.bad, self.last = self.decided[rows], self.bad[rows], self.last[copies]
+        self.fired = self.fired[:, rows]
+
+    def _store(self, places: list[int]) -> None:
+        rows, ended = self.rows.tolist(), (self.finished.scores[:, 0] > NEVER).tolist()
+        for place in places:
+            done = ended[place]
+            tokens = self.finished.tokens[place, 0] if done else self.history.tokens[place * self.width]
+            counts = (self.finished.fired if done else self.fired)[:, place, 0].tolist()
+            sequence, stats = finish(tokens, self.vocab)
+            stats.fired = dict(zip(self.rules, counts, strict=True))
+            self.stored[rows[place]] = (sequence, stats)

@@ -3,8 +3,11 @@ import torch
 from toys import ChainStep, TableStep, random_chain, random_table
 
 from codecsep.decode.autoregressive import decode
+from codecsep.decode.beam import _Search
+from codecsep.decode.filters import NEVER, rules
+from codecsep.decode.history import History
 from codecsep.decode.options import DecodeOptions
-from codecsep.decode.step import DecodeError
+from codecsep.decode.step import DecodeError, apply_rules
 from codecsep.tokens import sot
 from codecsep.tokens.vocab import Vocab
 
@@ -30,9 +33,8 @@ def every_sequence(num_speakers, bound):
     return rows
 
 
-def score(row, matrix, length_penalty):
-    log_probs = matrix.log_softmax(-1)
-    total = sum(float(log_probs[before, after]) for before, after in zip(row, row[1:], strict=False))
+def score(row, log_probs, length_penalty):
+    total = sum(float(log_probs[before][after]) for before, after in zip(row, row[1:], strict=False))
     return total / (len(row) - 1) ** length_penalty
 
 
@@ -45,6 +47,7 @@ def test_a_wide_beam_finds_what_an_exhaustive_search_finds(seed, length_penalty)
     )
     found, _ = search(options, matrices, [3, 2])
     for row, matrix, bound in zip(found, matrices, (3, 2), strict=True):
+        matrix = matrix.log_softmax(-1).tolist()
         best = max(every_sequence(2, bound), key=lambda other: score(other, matrix, length_penalty))
         assert row == best
 
@@ -56,7 +59,7 @@ def test_a_beam_of_one_without_length_penalty_is_greedy_search_until_the_first_e
     found, _ = search(options, matrices, bounds)
     greedy, _ = decode(ChainStep(matrices), 6, VOCAB, DecodeOptions(), torch.tensor(bounds))
     for row, other, matrix in zip(found, greedy, matrices, strict=True):
-        assert score(row, matrix, 0.0) >= score(other.tolist(), matrix, 0.0) - 1e-5
+        assert score(row, matrix.log_softmax(-1), 0.0) >= score(other.tolist(), matrix.log_softmax(-1), 0.0) - 1e-5
 
 
 def test_batch_of_one_equals_batch_of_many():
@@ -87,7 +90,7 @@ def test_a_wider_beam_scores_no_worse_here():
     for width in (1, 4, 16):
         options = DecodeOptions(strategy="beam", beam_size=width, num_speakers=2, loop_period=0)
         found, _ = search(options, matrices, [6] * 12)
-        totals.append(sum(score(row, matrix, 1.0) for row, matrix in zip(found, matrices, strict=True)))
+        totals.append(sum(score(row, matrix.log_softmax(-1), 1.0) for row, matrix in zip(found, matrices, strict=True)))
     assert totals[0] <= totals[1] + 1e-5 and totals[1] <= totals[2] + 1e-5
 
 
@@ -102,3 +105,52 @@ def test_cut_rows_and_bad_logits():
     with pytest.raises(DecodeError, match="NaN"):
         decode(TableStep(table), 2, VOCAB, options, wide)
     assert decode(TableStep(table[:0]), 0, VOCAB, options, torch.zeros(0)) == ([], [])
+
+
+def slow_beam(matrix, options, bound):
+    """The search of the module's text for one row, with lists; one hypothesis is (total, tokens, fired)."""
+    chain, width = rules(options, VOCAB), options.beam_size
+    going, finished = [(0.0, [VOCAB.sos], [0] * len(chain))], []
+    for length in range(1, 1 + options.speakers_limit * (bound + 1)):
+        ways = []
+        for total, tokens, fired in going:
+            history = History(VOCAB, torch.tensor([bound]), len(tokens), options.loop_period)
+            for token in tokens:
+                history.push(torch.tensor([token]))
+            logits = matrix[tokens[-1]]
+            allowed, now, _ = apply_rules(logits[None], history, chain)
+            fired = [count + int(add) for count, add in zip(fired, now, strict=True)]
+            gains = logits.log_softmax(-1).tolist()
+            open_tokens = [token for token in range(VOCAB.size) if allowed[0, token] > NEVER]
+            ways += [(total + gains[token], [*tokens, token], fired) for token in open_tokens]
+        ways = sorted(ways, key=lambda way: -way[0])[: 2 * width]
+        penalty = length**options.length_penalty
+        finished += [(total / penalty, *rest) for total, *rest in ways if rest[0][-1] == VOCAB.eos]
+        finished = sorted(finished, key=lambda entry: -entry[0])[:width]
+        going = [way for way in ways if way[1][-1] != VOCAB.eos][:width]
+        longest = (options.speakers_limit * (bound + 1)) ** options.length_penalty
+        if not going or (len(finished) == width and going[0][0] / longest <= finished[-1][0]):
+            break
+    return finished[0][1:]
+
+
+@pytest.mark.parametrize("length_penalty, leave_every", [(0.0, 1), (1.0, 3), (1.0, 1000)])
+def test_the_search_equals_its_slow_twin(length_penalty, leave_every):
+    matrices, bounds = random_chain(5, VOCAB, seed=11) + 3.0 * torch.eye(VOCAB.size), [2, 6, 1, 4, 3]
+    options = DecodeOptions(
+        strategy="beam", beam_size=3, length_penalty=length_penalty, leave_every=leave_every, max_speakers=2,
+        length_slack=0, loop_period=3, loop_repeats=1, loop_min_period=1,
+    )  # fmt: skip
+    found, stats = search(options, matrices, bounds)
+    for row, stat, matrix, bound in zip(found, stats, matrices, bounds, strict=True):
+        tokens, fired = slow_beam(matrix, options, bound)
+        assert row == tokens and list(stat.fired.values()) == fired
+    assert length_penalty == 0.0 or sum(stat.loop_blocks for stat in stats) > 0
+
+
+def test_a_step_of_the_search_never_asks_the_device():
+    options, bounds = DecodeOptions(strategy="beam", beam_size=2), torch.full((3,), 4, device="meta")
+    hypotheses = _Search(TableStep(torch.zeros(3, 9, VOCAB.size, device="meta")), VOCAB, options, bounds, 12)
+    for _ in range(3):
+        hypotheses.advance()
+    assert hypotheses.finished.scores.shape == (3, 2)
