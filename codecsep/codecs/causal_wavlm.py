@@ -149,7 +149,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.positional_embedding = PositionalEmbedding(config)
-        self.relative_embedding = nn.Embedding(config.buckets, config.heads)
+        start = torch.empty(config.buckets, config.heads).uniform_(-1, 1)  # normal_ on "meta" imports half of torch
+        self.relative_embedding = nn.Embedding.from_pretrained(start, freeze=False)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
     def bias(self, size: int, past: int) -> Tensor:

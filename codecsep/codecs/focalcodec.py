@@ -84,6 +84,8 @@ class FocalCodec(RowCodec):
     @torch.inference_mode()
     def features(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:
         """codes [B, 1, T], frame_lengths [B] -> the decompressor's output [B, T, width], zero after each row."""
+        if codes.shape[2] == 0:
+            return torch.zeros(len(codes), 0, self.network.config.encoder.width, device=codes.device)
         features = torch.cat(list(self._features(self.embed(codes), frame_lengths)), 1)
         return features * length_mask(frame_lengths, features.shape[1])[..., None]
 

@@ -256,6 +256,8 @@ def test_what_has_no_codes_is_refused(codec):
     for wrong in (32, -1):
         with pytest.raises(CodecError, match="E305.*codes are 0 to 31"):
             codec.decode(torch.tensor([[[3, wrong]]]), torch.tensor([2]))
+    nothing = torch.zeros(2, 1, 0, dtype=torch.int64), torch.tensor([0, 0])
+    assert codec.decode(*nothing).shape == (2, 0) and codec.features(*nothing).shape == (2, 0, 8)
 
 
 def test_gradients_reach_every_weight():
