@@ -149,6 +149,8 @@ CODES: dict[str, Code] = {
         "The network of a configuration has another number or size of codebooks than the codec.",
     ),
     "E341": Code("utterance without sequence", "A model lays out sequences for some utterances and none for others."),
+    "E343": Code("codec in a coarse type", "Codes are made in float32; in bfloat16 or float16 most of them change."),
+    "E344": Code("signal too long to encode at once", "A codec without a bound on its context cannot encode in chunks."),
     "E350": Code(
         "codec directory incomplete",
         "A codec directory lacks codec.json, its configuration or its weights, or they do not fit together.",
@@ -217,6 +219,7 @@ CODES: dict[str, Code] = {
     "E534": Code("decoding did not end", "More mixtures than allowed were cut before the model had ended them."),
     "E535": Code("networks do not belong together", "Networks of different models were given for one system."),
     "E536": Code("recordings of one name", "Several recordings would be separated into files of the same name."),
+    "E537": Code("tokens are not in chunks", "A prompt, a length or a window is no multiple of the network's chunk."),
     "E540": Code("references unusable", "A data directory lacks sources, or mixtures and sources differ in length."),
     "E541": Code("no estimates", "A directory that is to be scored holds no spk1.scp."),
     "E542": Code("estimates missing", "Utterances of the data have no estimate, or none of a lower speaker number."),

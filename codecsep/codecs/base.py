@@ -7,6 +7,7 @@ A codec directory holds `codec.json` (`data.ark.CodecInfo`: name, fingerprint, r
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,6 +48,11 @@ class Codec(Protocol):
 
     def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L], lengths [B] samples -> (codes [B, K, T], zero after each row; frame_lengths [B])."""
+        ...
+
+    def encode_long(self, read: Callable[[int, int], Tensor], num_samples: int) -> Tensor:
+        """read(start, stop) -> float32 [stop - start] of a signal of so many samples -> its codes [K, T] as `encode`
+        gives them, in memory that does not grow with the length but by the codes."""
         ...
 
     def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from codecsep.codecs.base import CodecError
+from codecsep.codecs.exact import exact_arithmetic
+from codecsep.codecs.long import Read, encode_in_chunks, no_chunks
 from codecsep.data.ark import CodecInfo
-from codecsep.tokens.padding import length_mask
+from codecsep.tokens.padding import length_mask, pad_sequences
 
 
 class LatentCodec(nn.Module, ABC):
@@ -50,13 +52,46 @@ class LatentCodec(nn.Module, ABC):
     def encode(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L], lengths [B] samples -> (codes [B, K, T] int64, frame_lengths [B]).
 
+        In float32 whatever surrounds it (`exact`). On a CPU rows are computed one by one at their own length: padding
+        costs more there than a batch gains, and the codes of a row are those that it has alone, bit for bit.
         Raises CodecError on an empty row: a signal of no samples has no codes.
         """
         if int(lengths.min()) < 1:
             raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
+        with exact_arithmetic(self):
+            if wav.device.type != "cpu":
+                return self.encode_together(wav, lengths)
+            sizes = lengths.tolist()
+            rows = [self.encode_together(wav[i : i + 1, :size], lengths[i : i + 1]) for i, size in enumerate(sizes)]
+        return pad_sequences([codes[0] for codes, _ in rows], 0)[0], torch.cat([frames for _, frames in rows])
+
+    def encode_together(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` promises, computed as one padded batch."""
         latents, frame_lengths = self.latents(wav, lengths)
         codes = self.quantize(latents)
         return codes * length_mask(frame_lengths, codes.shape[2])[:, None], frame_lengths
+
+    @torch.inference_mode()
+    def encode_long(self, read: Read, num_samples: int) -> Tensor:
+        """A signal of any length, given piece by piece -> codes [K, T] on the CPU, those of `encode` (`long`).
+
+        Raises LongSignalError for a codec without `context`, which has to find a way of its own; CodecError (E353).
+        """
+        if num_samples < 1:
+            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
+        if self.context is None:
+            raise no_chunks(self.info, num_samples)
+        with exact_arithmetic(self):
+            return self.encode_chunks(read, num_samples, self.context)
+
+    def encode_chunks(self, read: Read, num_samples: int, context: int) -> Tensor:
+        """codes [K, T]; a codec that looks at the signal as a whole first does so here."""
+        device = next(self.parameters()).device
+
+        def encode(wav: Tensor) -> Tensor:
+            return self.encode_together(wav.to(device), torch.tensor([wav.shape[1]], device=device))[0]
+
+        return encode_in_chunks(encode, read, num_samples, self.info, context)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, frame_lengths: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ the codec's own level.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +22,15 @@ from torch import Tensor, nn
 
 from codecsep.codecs.base import REPAIR, CodecError, read_config
 from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.long import Read, encode_in_chunks
 from codecsep.data.ark import CodecInfo
 from codecsep.nn.convnext import ConvNeXtStack
 from codecsep.nn.quantize import QuantizeConfig, ResidualQuantizer
 from codecsep.signal.stft import num_frames, same_istft, same_stft
 from codecsep.tokens.padding import length_mask
 from codecsep.weight_file import read_safetensors
+
+LEVEL_HOPS = 3000  # whose energies are computed at once: a minute at the sizes below
 
 
 @dataclass
@@ -53,10 +57,18 @@ def active_level(wav: Tensor, lengths: Tensor, hop: int = 320, floor: float = 1e
 
     Gating makes the level of a prompt independent of the silence around it; at least 1e-5, so silence stays silent.
     """
+    return level_of(hop_energies(wav * length_mask(lengths, wav.shape[1]), hop), floor)
+
+
+def hop_energies(wav: Tensor, hop: int) -> Tensor:
+    """Mean square of each hop, the last one filled up with zeros.  [B, L] -> [B, ceil(L / hop)]."""
     size = num_frames(wav.shape[1], hop)
     padded = nn.functional.pad(wav, (0, size * hop - wav.shape[1]))
-    padded = padded * length_mask(lengths, padded.shape[1])
-    energy = (padded.reshape(len(wav), size, hop) ** 2).mean(-1)
+    return (padded.reshape(len(wav), size, hop) ** 2).mean(-1)
+
+
+def level_of(energy: Tensor, floor: float = 1e-3) -> Tensor:
+    """The active level of signals with these energies of hops.  [B, T] -> [B]."""
     active = (energy > floor * energy.amax(1, keepdim=True)).to(energy)
     return ((energy * active).sum(1) / active.sum(1).clamp_min(1)).sqrt().clamp_min(1e-5)
 
@@ -74,8 +86,12 @@ class Analyser(nn.Module):
 
     def normalise(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Bring active speech to the codec's level and zero what lies beyond each row's length.  [B, L] -> [B, L]."""
-        gain = self.config.level / active_level(wav, lengths, self.config.hop)
-        return wav * gain.clamp_max(1e3)[:, None] * length_mask(lengths, wav.shape[1])
+        gain = self.gain(active_level(wav, lengths, self.config.hop))
+        return wav * gain[:, None] * length_mask(lengths, wav.shape[1])
+
+    def gain(self, level: Tensor) -> Tensor:
+        """What brings signals of this active level to the codec's.  [B] -> [B]."""
+        return (self.config.level / level).clamp_max(1e3)
 
     def forward(self, wav: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised wav [B, L], valid frames [B, T] -> (hidden [B, T, width], latents [B, T, quantizer.width]).
@@ -132,6 +148,7 @@ class MiniCodec(LatentCodec):
         super().__init__(info)
         self.network = network
         self.latent_size = network.config.quantizer.width
+        self.context = context_of(network.config)
 
     @torch.inference_mode()
     def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,6 +156,20 @@ class MiniCodec(LatentCodec):
         frame_lengths = -(-lengths // self.network.config.hop)
         valid = length_mask(frame_lengths, num_frames(wav.shape[1], self.network.config.hop))
         return self.network.latents(self.network.normalise(wav, lengths), valid), frame_lengths
+
+    def encode_chunks(self, read: Read, num_samples: int, context: int) -> Tensor:
+        """codes [K, T]; the level is that of the whole signal, so it is gone through twice."""
+        device, hop = next(self.parameters()).device, self.network.config.hop
+        size = hop * LEVEL_HOPS
+        pieces = (read(start, min(start + size, num_samples)) for start in range(0, num_samples, size))
+        energies = [hop_energies(piece[None].to(device), hop) for piece in pieces]
+        gain = self.network.gain(level_of(torch.cat(energies, 1)))
+
+        def encode(wav: Tensor) -> Tensor:
+            valid = torch.ones(1, num_frames(wav.shape[1], hop), dtype=torch.bool, device=device)
+            return self.quantize(self.network.latents(wav.to(device) * gain, valid))
+
+        return encode_in_chunks(encode, read, num_samples, self.info, context)
 
     @torch.inference_mode()
     def quantize(self, latents: Tensor) -> Tensor:
@@ -154,6 +185,13 @@ class MiniCodec(LatentCodec):
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         """latents [B, T, D], frame_lengths [B] -> wav [B, T * hop]."""
         return self.network.synthesise(latents, length_mask(frame_lengths, latents.shape[1]))
+
+
+def context_of(config: Config) -> int:
+    """On how many frames to either side a code depends: half a kernel for each block, and what the window of the
+    spectrum reaches beyond its hop."""
+    beyond = (config.analysis_size - config.hop) / 2 / config.hop
+    return config.encoder_blocks * (config.kernel // 2) + math.ceil(beyond)
 
 
 def build(config_path: Path, weights: Path, info: CodecInfo) -> MiniCodec:
