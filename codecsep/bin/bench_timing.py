@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -19,10 +20,18 @@ Clock = Callable[[Callable[[], object]], float]
 
 @dataclass
 class Contender:
-    """Something to be timed: one call of `run` is one round's work; `warm` (a shorter call) comes once before."""
+    """Something to be timed: one call of `run` is one round's work; `warm` (a shorter call) comes once before.
+
+    measure: how a round's seconds are found where running all of the work would take too long.
+    """
 
     run: Callable[[], object]
     warm: Callable[[], object] = field(default=lambda: None)
+    measure: Callable[[Clock], float] | None = None
+
+    def seconds(self, clock: Clock) -> float:
+        """Of one round."""
+        return clock(self.run) if self.measure is None else self.measure(clock)
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def clock_of(device: str) -> Clock:
     return cuda_clock if torch.device(device).type == "cuda" else cpu_clock
 
 
-def interleave(contenders: Mapping[str, Contender], rounds: int, clock: Clock) -> dict[str, list[float]]:
+def interleave(contenders: Mapping[Hashable, Contender], rounds: int, clock: Clock) -> dict[Any, list[float]]:
     """Seconds of each contender in each round. Every round begins with another contender, so that none has always the
     same neighbour. Raises ValueError on less than one round."""
     if rounds < 1:
@@ -71,7 +80,7 @@ def interleave(contenders: Mapping[str, Contender], rounds: int, clock: Clock) -
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            seconds[name].append(clock(contenders[name].run))
+            seconds[name].append(contenders[name].seconds(clock))
     return seconds
 
 
