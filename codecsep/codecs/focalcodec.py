@@ -5,10 +5,10 @@ The waveform is not normalised.  A latent is the unit vector before the quantise
 that its code stands for, and `synthesise` takes either.  What WavSLM reads is neither: `features`, the decompressor's
 output for the codes of a whole signal (its frames depend on all earlier codes, so no table could hold them).
 
-A signal is computed in segments that carry their state, so memory does not grow with its length.  On a CPU rows are
-computed one by one (codecs/row_codec.py), and the arithmetic of a row is the same to the last bit in any batch and
-through `encode_long`.  On a GPU, and in a `Stream` with pieces of another size, sums run in another order: a code whose
-latent is within rounding of zero may differ.
+A signal is computed in segments that carry their state, so memory does not grow with its length, and `encode_long` does
+what `encode` does with a row, bit for bit on a CPU (rows are encoded one by one there, codecs/latent_codec.py).  In a
+batch on a GPU, and in a `Stream` with pieces of another size, sums run in another order: a code whose latent is within
+rounding of zero may differ.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from codecsep.codecs import binary_sphere
 from codecsep.codecs.base import REPAIR, CodecError, read_config
+from codecsep.codecs.exact import exact_arithmetic
 from codecsep.codecs.focal_network import Config, EncoderState, Network
 from codecsep.codecs.focal_weights import meta_network, official_weights
-from codecsep.codecs.row_codec import Read, RowCodec
+from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.long import Read
 from codecsep.data.ark import CodecInfo
 from codecsep.tokens.padding import length_mask
 from codecsep.weight_file import read_safetensors
@@ -31,7 +33,7 @@ from codecsep.weight_file import read_safetensors
 __all__ = ["Config", "FocalCodec", "Stream", "build", "convert", "describe"]
 
 
-class FocalCodec(RowCodec):
+class FocalCodec(LatentCodec):
     """The network behind the contract of `codecs/base.py`.
 
     `context` is None: the code of a frame depends on the 5,000 frames before it at most, too many to be of use; for
@@ -44,19 +46,29 @@ class FocalCodec(RowCodec):
         self.latent_size = network.config.bits
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of so many samples: 4 for every 1,280 begun."""
+        """Frames of so many samples (a tensor of them too): 4 for every 1,280 begun."""
         config = self.network.config
         return -(-num_samples // config.chunk_samples()) * config.encoder.chunk
 
-    def analyse(self, wav: Tensor, lengths: Tensor) -> Tensor:
-        """wav [B, L] float32 at 16 kHz, lengths [B] samples -> unit vectors [B, T, bits]."""
+    @torch.inference_mode()
+    def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [B, L] float32 at 16 kHz, lengths [B] samples -> (unit vectors [B, T, bits], frame_lengths [B])."""
         wav = wav.masked_fill(~length_mask(lengths, wav.shape[1]), 0)
-        return torch.cat(list(self._latents(lambda start, stop: wav[:, start:stop], wav.shape[1])), 1)
+        latents = torch.cat(list(self._latents(lambda start, stop: wav[:, start:stop], wav.shape[1])), 1)
+        return latents, self.num_frames(lengths)
 
-    def chunks(self, read: Read, num_samples: int) -> Iterator[Tensor]:
-        """The latents [1, t, bits] of one segment of a recording after the other."""
+    @torch.inference_mode()
+    def encode_long(self, read: Read, num_samples: int) -> Tensor:
+        """A signal of any length, given piece by piece -> codes [1, T] on the CPU, those of `encode`.
+
+        read(start, stop) -> float32 [stop - start] is asked once for each piece, in order.  Raises CodecError (E353).
+        """
+        if num_samples < 1:
+            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
         device = next(self.network.parameters()).device
-        yield from self._latents(lambda start, stop: read(start, stop)[None].to(device), num_samples)
+        parts = self._latents(lambda start, stop: read(start, stop)[None].to(device), num_samples)
+        with exact_arithmetic(self):
+            return torch.cat([self.quantize(part)[0].cpu() for part in parts], 1)
 
     def _latents(self, read: Callable[[int, int], Tensor], num_samples: int) -> Iterator[Tensor]:
         """The latents [B, t, bits] of one segment after the other; read(start, stop) -> [B, stop - start]."""
@@ -89,7 +101,8 @@ class FocalCodec(RowCodec):
         features = torch.cat(list(self._features(self.embed(codes), frame_lengths)), 1)
         return features * length_mask(frame_lengths, features.shape[1])[..., None]
 
-    def render(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         """latents [B, T, bits], frame_lengths [B] -> wav [B, num_samples(T)] at 24 kHz, in -1 .. 1."""
         parts, left = [], None
         for features in self._features(latents, frame_lengths):
@@ -126,7 +139,8 @@ class Stream:
     def encode(self, wav: Tensor) -> Tensor:
         """The next samples [B, n * 1280] -> their codes [B, 1, 4 n]."""
         self._check(wav.shape[-1], self.codec.network.config.chunk_samples(), "samples")
-        latents, self.encoder = self.codec.network.latents(wav, self.encoder)
+        with exact_arithmetic(self.codec):
+            latents, self.encoder = self.codec.network.latents(wav, self.encoder)
         return self.codec.quantize(latents)
 
     @torch.inference_mode()

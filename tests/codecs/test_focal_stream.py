@@ -237,3 +237,23 @@ def test_sound_depends_on_no_later_code(codec):
     before, after = codec.decode(codes, frames), codec.decode(changed, frames)
     assert torch.equal(before[:, : 12 * 480], after[:, : 12 * 480])
     assert not torch.equal(before[:, 12 * 480 : 13 * 480], after[:, 12 * 480 : 13 * 480])
+
+
+@pytest.mark.long
+@torch.inference_mode()
+def test_official_sizes_in_pieces_equal_the_whole():
+    """Random weights of the official sizes: 12 s, beyond the window of 512 frames, in pieces of 80 ms and of 2.4 s."""
+    torch.manual_seed(0)
+    codec = focalcodec.FocalCodec(Network(Config()).eval(), focalcodec.describe(Config()))
+    time = torch.arange(150 * CHUNK) / 16000
+    wav = (0.1 * torch.sin(2 * math.pi * (200 + 100 * torch.sin(3 * time)) * time) + 0.02 * torch.randn(len(time)))[None]
+    latents, _ = codec.latents(wav, torch.tensor([wav.shape[1]]))
+    codes = codec.quantize(latents)
+    for size in (1, 30):
+        stream, network_state, parts = codec.stream(), None, []
+        for piece in wav.split(size * CHUNK, 1):
+            part, network_state = codec.network.latents(piece, network_state)
+            parts.append(part)
+        torch.testing.assert_close(torch.cat(parts, 1), latents, atol=1e-5, rtol=1e-4)
+        found = torch.cat([stream.encode(piece) for piece in wav[:, : 30 * CHUNK].split(size * CHUNK, 1)], 2)
+        assert torch.equal(found, codes[:, :, : found.shape[2]])
