@@ -151,6 +151,7 @@ CODES: dict[str, Code] = {
     "E341": Code("utterance without sequence", "A model lays out sequences for some utterances and none for others."),
     "E343": Code("codec in a coarse type", "Codes are made in float32; in bfloat16 or float16 most of them change."),
     "E344": Code("signal too long to encode at once", "A codec without a bound on its context cannot encode in chunks."),
+    "E349": Code("no such number of codebooks", "The weights of a codec hold fewer codebooks than its config asks for."),
     "E350": Code(
         "codec directory incomplete",
         "A codec directory lacks codec.json, its configuration or its weights, or they do not fit together.",

@@ -32,11 +32,15 @@ class GumbelNoise:
         tokens: [B, n] int64, the only tokens for which noise is wanted; all of 0 .. vocab_size - 1 when left out.
         Returns [B, V], or [B, n]: the same numbers, picked.
         """
+        steps = torch.as_tensor(step, device=self.starts.device).reshape(-1, 1)
+        return self.at_steps(steps, vocab_size, None if tokens is None else tokens[:, None]).squeeze(1)
+
+    def at_steps(self, steps: Tensor, vocab_size: int, tokens: Tensor | None = None) -> Tensor:
+        """The noise of several steps: steps [B or 1, n] int64, tokens None or [B, n, k] -> [B, n, V] or [B, n, k]."""
         if tokens is None:
             tokens = torch.arange(vocab_size, device=self.starts.device)
-        begins = step * vocab_size + 1
-        places = tokens + (begins[:, None] if isinstance(begins, Tensor) else begins)
-        bits = _mix(self.starts[:, None] + places * GOLDEN)
+        places = steps[..., None] * vocab_size + 1 + tokens
+        bits = _mix(self.starts[:, None, None] + places * GOLDEN)
         uniform = (_shift(bits, 64 - FRACTION_BITS).double() + 0.5) * 2.0**-FRACTION_BITS  # never 0, never 1
         return (-(-uniform.log()).log()).float()
 

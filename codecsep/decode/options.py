@@ -1,4 +1,8 @@
-"""How to decode: one frozen dataclass, checked when it is made."""
+"""How to decode: frozen dataclasses, checked when they are made.
+
+`DecodeOptions` is for one token after the other; `MaskedOptions`, `ChunkOptions` and `GuidanceOptions` are for the
+other ways of choosing, of the models that use them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from codecsep.errors import CodecsepError
 STRATEGIES = ("greedy", "sample", "beam")
 LENGTH_RULES = ("bound", "exact")
 LEVEL_CHOICES = ("argmax", "mean")
+SCHEDULES = ("sine", "cosine", "linear")
 
 
 class OptionError(CodecsepError):
@@ -61,11 +66,93 @@ class DecodeOptions:
         return self.max_speakers if self.num_speakers is None else self.num_speakers
 
 
+@dataclass(frozen=True)
+class GuidanceOptions:
+    """Classifier-free guidance: logits = c + weight * (c - u), c with the condition, u without (Ho & Salimans 2022).
+
+    SepALM (arXiv 2505.03273) drops its prompt with probability 0.1 for it and prints no weight; MaskGCT, which it
+    cites, uses 2.5 with a rescaling of 0.75. A "scale" s that multiplies (c - u) onto u is weight = s - 1.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    weight: float = 0.0  # 0: the conditional network, exactly
+    rescale: float = 0.0  # share of the result whose spread over the vocabulary is brought back to that of c
+
+    def __post_init__(self) -> None:
+        _check_between("weight", self.weight, 0.0, 100.0)
+        _check_between("rescale", self.rescale, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class MaskedOptions:
+    """Masked iterative decoding. SepALM prints 25 steps; their split and the other values are MaskGCT's.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    steps: tuple[int, ...] = (25, 10, 1)  # of level 0, 1, ...; the last number is for all further levels
+    schedule: str = "sine"  # sine | cosine (SoundStorm's name, the same curve) | linear
+    temperature: float = 1.5  # of the first step, falling to 0; the last step takes the best code; 0: all do
+    single_temperature: float = 0.2  # of a level with one step; 0: the best code
+    top_share: float = 0.02  # share of the codebook that stays in the choice; 1: all
+    confidence_noise: float = 1.0  # Gumbel noise on the confidence, in its first step, falling to 0; 0: none
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.steps or min(self.steps) < 1:
+            raise refused(f"steps is {list(self.steps)}; every level needs at least 1", "set steps to e.g. [25, 10, 1]")
+        _check_choice("schedule", self.schedule, SCHEDULES)
+        for name in ("temperature", "single_temperature", "confidence_noise"):
+            _check_between(name, getattr(self, name), 0.0, 100.0)
+        _check_at_least("seed", self.seed, 0)
+        if not 0.0 < self.top_share <= 1.0:
+            raise refused(f"top_share is {self.top_share}; it must be above 0, at most 1", "set it to 1 to keep all")
+
+
+@dataclass(frozen=True)
+class ChunkOptions:
+    """Streaming chunk decoding; the defaults are those of WavSLM's evaluation (arXiv 2603.05299).
+
+    Raises:
+        OptionError: a value is out of range or has no effect.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 0.3  # 0: the best token (greedy); 1: all tokens
+    top_k: int = 0  # instead of top_p (which is then 1); 0: off
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check_between("top_p", self.top_p, 0.0, 1.0)
+        _check_at_least("top_k", self.top_k, 0)
+        _check_at_least("seed", self.seed, 0)
+        if not 0.0 < self.temperature < float("inf"):
+            raise refused(f"temperature is {self.temperature}; it must be above 0", "for none, top_p: 0")
+        if self.top_k and self.top_p < 1.0:
+            raise refused(f"top_k {self.top_k} and top_p {self.top_p} exclude each other", "set top_p to 1 for top_k")
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise refused(f"{name} is {value!r}; allowed: {', '.join(allowed)}", f"set {name} to one of them")
+
+
+def _check_at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise refused(f"{name} is {value}; it must be at least {low}", f"set {name} to {low} or more")
+
+
+def _check_between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise refused(f"{name} is {value}; it must be from {low:g} to {high:g}", f"set {name} to such a value")
+
+
 def _check_choices(options: DecodeOptions) -> None:
     for name, allowed in (("strategy", STRATEGIES), ("length_rule", LENGTH_RULES), ("level_choice", LEVEL_CHOICES)):
-        value = getattr(options, name)
-        if value not in allowed:
-            raise refused(f"{name} is {value!r}; allowed: {', '.join(allowed)}", f"set {name} to one of them")
+        _check_choice(name, getattr(options, name), allowed)
 
 
 def _check_ranges(options: DecodeOptions) -> None:
@@ -74,9 +161,7 @@ def _check_ranges(options: DecodeOptions) -> None:
         "max_speakers": 1, "length_slack": 0, "min_frames": 1, "num_levels": 0, "leave_every": 1, "seed": 0,
     }  # fmt: skip
     for name, low in lowest.items():
-        value = getattr(options, name)
-        if value < low:
-            raise refused(f"{name} is {value}; it must be at least {low}", f"set {name} to {low} or more")
+        _check_at_least(name, getattr(options, name), low)
     if options.num_speakers is not None and options.num_speakers < 1:
         raise refused(f"num_speakers is {options.num_speakers}; it must be at least 1", "set it, or leave it out")
     if not 0.0 < options.temperature < float("inf"):

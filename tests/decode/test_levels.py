@@ -73,3 +73,25 @@ def test_the_choice_is_asked_for_every_level():
     filled = levels.decode(lambda seq, k: torch.zeros(1, 4, vocab.size), level0, vocab, 3, choose)
     assert asked == [1, 2]
     assert filled[0].tolist() == [[10, 1, 2, 12], [10, 1, 1, 12], [10, 2, 2, 12]]
+
+
+def test_a_ragged_batch_equals_its_rows_one_by_one():
+    """With a network that looks both ways, but never at padding."""
+    vocab, generator = Vocab(5), torch.Generator().manual_seed(3)
+    table = torch.randn(4, 9, vocab.size + 1, vocab.size, generator=generator)
+    table[..., vocab.pad, :] = 0.0
+
+    def step(sequence, level):
+        places = torch.arange(sequence.shape[2])
+        seen = sum(table[below, places][places, sequence[:, below]] for below in range(level))
+        return seen + 0.1 * seen.sum(dim=1, keepdim=True)
+
+    rows = [[5, 0, 6, 1, 2, 3, 7], [5, 4, 7], [5, 1, 1, 1, 6, 0, 0, 2, 7]]
+    batch = torch.full((3, 9), vocab.pad)
+    for place, row in enumerate(rows):
+        batch[place, : len(row)] = torch.tensor(row)
+    together = levels.decode(step, batch, vocab, 4)
+    for place, row in enumerate(rows):
+        alone = levels.decode(step, torch.tensor([row]), vocab, 4)[0]
+        assert torch.equal(together[place, :, : len(row)], alone)
+        assert bool((together[place, :, len(row) :] == vocab.pad).all())
