@@ -2,13 +2,19 @@
 
 All take (steps, times, turns), int64 [B, S]: index in the sequence, frames since the speaker began, number of the
 speaker; the memory [B, M, D] and its valid frames [B, M].  All return [B, S, D].
+
+A decoder asks for one step at a time: `prepare` makes of a memory [.., M, D] what `at` needs per frame (None: nothing),
+and `at` takes (steps, times, turns) [B], the prepared frames [B, M, D] and the last frame of each row [B], and returns
+[B, D].  It never waits for the device: a step outside a table is the caller's business (`max_steps` of the decoder).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codecsep.nn.attention import init_weights
 from codecsep.nn.positions import LearnedPositions, PositionError, SinusoidalPositions
@@ -37,6 +43,13 @@ class AbsolutePositions(nn.Module):
     def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
         return self.table(steps)
 
+    def prepare(self, memory: Tensor) -> None:
+        return None
+
+    def at(self, steps: Tensor, times: Tensor, turns: Tensor, frames: Tensor | None, last: Tensor) -> Tensor:
+        table = self.table.table.weight
+        return F.embedding(steps.clamp_max(len(table) - 1), table)  # beyond it stand rows that have ended only
+
 
 class TimePositions(nn.Module):
     """Time within the speaker, as sinusoids, and the speaker's turn."""
@@ -48,6 +61,15 @@ class TimePositions(nn.Module):
         self.turns.apply(init_weights)
 
     def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
+        return self._time(times, turns)
+
+    def prepare(self, memory: Tensor) -> Tensor | None:
+        return None
+
+    def at(self, steps: Tensor, times: Tensor, turns: Tensor, frames: Tensor | None, last: Tensor) -> Tensor:
+        return self._time(times, turns)
+
+    def _time(self, times: Tensor, turns: Tensor) -> Tensor:
         return self.times(times) + self.turns(turns.clamp_max(self.turns.num_embeddings - 1))
 
 
@@ -60,10 +82,21 @@ class AlignedPositions(TimePositions):
         self.frame = nn.Linear(config.width, config.width)
 
     def forward(self, steps: Tensor, times: Tensor, turns: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
-        index = ((times + self.config.memory_offset).clamp_min(0) * self.config.memory_ratio).long()
-        index = index.minimum(valid.sum(1, keepdim=True) - 1)  # the row's own last frame, whatever its padding
+        index = self._frames(times, valid.sum(1, keepdim=True) - 1)
         frames = memory.gather(1, index[..., None].expand(-1, -1, memory.shape[2]))
         return super().forward(steps, times, turns, memory, valid) + self.frame(frames)
+
+    def prepare(self, memory: Tensor) -> Tensor:
+        return self.frame(memory)
+
+    def at(self, steps: Tensor, times: Tensor, turns: Tensor, frames: Tensor, last: Tensor) -> Tensor:
+        rows = torch.arange(len(times), device=times.device)
+        return self._time(times, turns) + frames[rows, self._frames(times, last)]
+
+    def _frames(self, times: Tensor, last: Tensor) -> Tensor:
+        """The memory's frames that steps at these times are about: at most the row's own last, whatever its padding."""
+        index = ((times + self.config.memory_offset).clamp_min(0) * self.config.memory_ratio).long()
+        return index.minimum(last)
 
 
 KINDS = {"absolute": AbsolutePositions, "time": TimePositions, "aligned": AlignedPositions}

@@ -1,4 +1,7 @@
-"""One token after the other through a network over serialised sequences: the step function that `decode` asks for."""
+"""One token after the other through a network over serialised sequences: the step function that `decode` asks for.
+
+`SequenceStep` computes as the network itself does; `sequence_engine` does the same faster.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,64 @@
+"""Linear layers for inference alone: the weight is brought once into the form that the machine multiplies fastest.
+
+Measured on one core of an AMD EPYC (Zen 4), 8 rows, layers of 256 x 1024: torch's own fp32 product takes 160-230 us,
+oneDNN's with a prepacked weight 80-120, in bf16 50-65, int8 with a scale per row 40-50.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codecsep.nn.int8 import Int8Linear, WeightOnlyLinear
+
+Linear = Callable[[Tensor], Tensor]
+
+
+class PlainLinear:
+    """x [B, I] -> [B, O], as torch multiplies."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return F.linear(inputs, self.weight, self.bias)
+
+
+class PrepackedLinear:
+    """x [B, I] -> [B, O] by oneDNN, the weight [O, I] reordered once (what torch.compile does when it freezes)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight, None), bias
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(inputs, self.weight, self.bias, "none", [], "")
+
+
+def can_prepack() -> bool:
+    """Does this build of torch multiply with prepacked weights?  These operators are torch's own business and may go:
+    then everything works, only slower."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        layer = PrepackedLinear(torch.eye(8), None)
+        return torch.equal(layer(torch.eye(8)), torch.eye(8))
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def make_linear(weight: Tensor, bias: Tensor | None, precision: str) -> Linear:
+    """The fastest form of a layer with weight [O, I] and bias [O] on the weight's own device.
+
+    precision: "fp32" or "bf16" (inputs and outputs too), or "int8": int8 products of fp32 inputs on a CPU, int8 weights
+    and bf16 inputs on a GPU.  Raises Int8Error where that cannot be had.
+    """
+    on_cpu = weight.device.type == "cpu"
+    if precision == "int8":
+        return Int8Linear(weight, bias) if on_cpu else WeightOnlyLinear(weight, bias)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    bias = None if bias is None else bias.detach().to(dtype)
+    kind = PrepackedLinear if on_cpu and can_prepack() else PlainLinear
+    return kind(weight.detach().to(dtype).contiguous(), bias)

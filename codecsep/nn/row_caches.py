@@ -1,0 +1,196 @@
+"""Keys and values of the rows that are decoded together, for all layers: room is taken ahead, rows move in place.
+
+`LockstepCache`: all rows have begun together and have the same length; nothing needs a mask.
+`SlotCache`: every row has a length of its own and a new row may take the place of one that has ended; lengths live on
+the device and the shapes change only when the window grows, so that a step can be captured as a CUDA graph.
+`Memories`: what cross-attention reads, projected once per row.
+
+Every layer is one tensor [2, B, H, room, D / H], keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEVER = float("-inf")
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """What all caches of a decoder share."""
+
+    num_layers: int
+    num_heads: int
+    head_width: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def layer(self, rows: int, room: int) -> Tensor:
+        """Zeros: what a mask hides is multiplied by 0 all the same, and must not be NaN."""
+        size = (2, rows, self.num_heads, room, self.head_width)
+        return torch.zeros(size, dtype=self.dtype, device=self.device)
+
+
+def moved(buffer: Tensor, rows: Tensor, dim: int = 0) -> Tensor:
+    """The rows `rows` (int64 [B']) of `buffer`, in this order, at the front of the same memory where they fit.
+
+    Only rows that change their place are copied: when a batch loses a row and the last one takes its place, one.
+    """
+    if len(rows) > buffer.shape[dim]:
+        return buffer.index_select(dim, rows)
+    places = (rows != torch.arange(len(rows), device=rows.device)).nonzero().flatten()
+    if len(places):
+        buffer.index_copy_(dim, places, buffer.index_select(dim, rows[places]))
+    return buffer.narrow(dim, 0, len(rows))
+
+
+def grown(buffer: Tensor, room: int, used: int) -> Tensor:
+    """The same cache layer with space for `room` positions, of which the first `used` are copied."""
+    larger = buffer.new_zeros(*buffer.shape[:3], room, buffer.shape[4])
+    larger[..., :used, :] = buffer[..., :used, :]
+    return larger
+
+
+class LockstepCache:
+    """Rows of one length."""
+
+    mask = None
+
+    def __init__(self, shape: CacheShape, rows: int, room: int):
+        self.length, self.room = 0, room
+        self.layers = [shape.layer(rows, room) for _ in range(shape.num_layers)]
+
+    def advance(self) -> None:
+        """One position more; half as much room again where there was none left."""
+        if self.length == self.room:
+            self.room += max(self.room // 2, 1)
+            self.layers = [grown(layer, self.room, self.length) for layer in self.layers]
+        self.length += 1
+
+    def write(self, layer: int, pairs: Tensor) -> Tensor:
+        """Keys and values [B, 2, H, D / H] of this position -> all so far, [2, B, H, length, D / H]."""
+        buffer = self.layers[layer]
+        buffer[:, :, :, self.length - 1] = pairs.transpose(0, 1)
+        return buffer[:, :, :, : self.length]
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
+        self.layers = [self._kept(layer, rows) for layer in self.layers]
+
+    def _kept(self, layer: Tensor, rows: Tensor) -> Tensor:
+        if len(rows) > layer.shape[1]:
+            return layer.index_select(1, rows)
+        moved(layer[:, :, :, : self.length], rows, 1)
+        return layer[:, : len(rows)]
+
+
+class SlotCache:
+    """Rows of lengths of their own.
+
+    plan() is the host's part of a step: it makes room and says how many positions the step will look at, a multiple of
+    `bucket`.  advance() is the device's part; it never waits for the host.
+    """
+
+    def __init__(self, shape: CacheShape, rows: int, room: int, bucket: int):
+        self.bucket, self.room = bucket, _ceil(room, bucket)
+        self.counts = [0] * rows
+        self.window = bucket
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=shape.device)
+        self.layers = [shape.layer(rows, self.room) for _ in range(shape.num_layers)]
+        self.rows = torch.arange(rows, device=shape.device)
+        self.mask: Tensor | None = None
+        self.places = self.lengths
+
+    def plan(self) -> int:
+        """The window of the step to come; takes more room when it is needed."""
+        self.counts = [count + 1 for count in self.counts]
+        self.window = _ceil(max(self.counts, default=1), self.bucket)
+        if self.window > self.room:
+            used, self.room = self.room, _ceil(self.window + self.window // 2, self.bucket)
+            self.layers = [grown(layer, self.room, used) for layer in self.layers]
+        return self.window
+
+    def advance(self) -> None:
+        """One position more for every row, and the mask [B, 1, 1, window] of what each may read."""
+        self.places = self.lengths.clone()
+        self.lengths.add_(1)
+        positions = torch.arange(self.window, device=self.lengths.device)
+        hidden = positions >= self.lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=self.layers[0].dtype, device=hidden.device)
+        self.mask = mask.masked_fill_(hidden, NEVER)[:, None, None]
+
+    def write(self, layer: int, pairs: Tensor) -> Tensor:
+        """Keys and values [B, 2, H, D / H] at each row's own position -> [2, B, H, window, D / H]."""
+        buffer = self.layers[layer]
+        buffer[:, self.rows, :, self.places] = pairs
+        return buffer[:, :, :, : self.window]
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
+        self.layers = [moved(layer, rows, 1) for layer in self.layers]
+        self.counts = [self.counts[row] for row in rows.tolist()]
+        self.lengths = self.lengths[rows]
+        self.rows = torch.arange(len(rows), device=self.lengths.device)
+
+    def restart(self, slots: Sequence[int]) -> None:
+        """The rows at these places begin anew."""
+        for slot in slots:
+            self.counts[slot] = 0
+        self.lengths.index_fill_(0, torch.tensor(slots, device=self.lengths.device), 0)
+
+
+class Memories:
+    """Projected memories of B rows, padded to a common number of frames; `mask` hides the padding."""
+
+    def __init__(self, layers: list[Tensor], lengths: Tensor):
+        """layers: [2, B, H, M, D / H] each; lengths: [B] int64, frames of each row."""
+        self.layers, self.lengths = layers, lengths
+        self.mask = self._mask()
+
+    @property
+    def room(self) -> int:
+        return self.layers[0].shape[3]
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
+        self.layers = [moved(layer, rows, 1) for layer in self.layers]
+        self.lengths = self.lengths[rows]
+        self.mask = None if self.mask is None else self.mask[rows]
+
+    def put(self, slots: Tensor, other: Memories) -> None:
+        """The rows of `other`, which is not longer, in the places `slots` (int64 [n]), in place."""
+        for layer, new in zip(self.layers, other.layers, strict=True):
+            layer[:, slots, :, : other.room] = new
+        self.lengths.index_copy_(0, slots, other.lengths)
+        if self.mask is not None:
+            self.mask.copy_(self._full_mask())
+
+    def widen(self, room: int) -> None:
+        """Space for `room` frames, and a mask from now on: rows that come later may be shorter."""
+        if room > self.room:
+            self.layers = [grown(layer, room, self.room) for layer in self.layers]
+        self.mask = self._full_mask()
+
+    def _mask(self) -> Tensor | None:
+        """None where no row is padded: attention without a mask is faster."""
+        return None if bool((self.lengths == self.room).all()) else self._full_mask()
+
+    def _full_mask(self) -> Tensor:
+        hidden = torch.arange(self.room, device=self.lengths.device) >= self.lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=self.layers[0].dtype, device=hidden.device)
+        return mask.masked_fill_(hidden, NEVER)[:, None, None]
+
+
+def _ceil(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+def grown_frames(frames: Tensor, room: int) -> Tensor:
+    """[B, M, D] -> [B, room, D], zeros at the end."""
+    larger = frames.new_zeros(frames.shape[0], room, frames.shape[2])
+    larger[:, : frames.shape[1]] = frames
+    return larger
