@@ -110,8 +110,8 @@ def find_weights(codec: str, given: str | None) -> Path:
         raise CodecError("E359", "which weights?", f"--codec {codec}", fix)
     if Path(given).exists():
         return Path(given)
-    if chosen := [weight for weight in known if weight.name == given]:
-        return downloads.find(chosen[0])
+    if given in downloads.BY_NAME:
+        return downloads.find(downloads.BY_NAME[given])
     raise CodecError(
         "E359", f"no such file or directory, and no download of {codec} ({names})", given, "check --weights"
     )

@@ -2,7 +2,7 @@
 
 `python -m codecsep.bin.score_codec --codec exp/codec --data data/test_sources --out exp/score/test`: resynthesis with
 1, 2, 4, ... codebooks against the recordings: STOI, ESTOI, speaker similarity; WER of the English ones as recorded and
-with all codebooks.  Writes RESULTS.md and scores.json.
+with all codebooks.  All of it is judged at 16 kHz, whatever the codec's own rates.  Writes RESULTS.md and scores.json.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from codecsep.metrics import judges as judging
 from codecsep.metrics import report, speaker, words
 
 PROG = "codecsep-score-codec"
+RATE = 16000  # Hz; at which the judges listen
 
 
 class ScoreError(CodecsepError):
@@ -48,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest.require_unless_brought(args.data, "0")
     paths = datadir.read_table(args.data / "wav.scp")
     codec = base.load(args.codec)
-    judges = judging.load(codec.info.sample_rate, without=("dnsmos", "pesq"))
-    recordings = {one: audio.read_audio(path, codec.info.sample_rate)[0] for one, path in paths.items()}
+    judges = judging.load(RATE, without=("dnsmos", "pesq"))
+    recordings = {one: audio.read_audio(path, RATE)[0] for one, path in paths.items()}
     rows = [score_levels(codec, recordings, count, judges) for count in level_counts(codec.info.num_codebooks)]
     english = english_texts(args.data)
     texts = word_errors(codec, recordings, english, judges)
@@ -78,19 +79,23 @@ def level_counts(num_codebooks: int) -> list[int]:
 
 
 def resynthesise(codec: base.Codec, samples: np.ndarray, count: int) -> np.ndarray:
-    """Samples [L] through the first `count` codebooks -> [L]."""
-    codes, frames = codec.encode(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
-    return codec.decode(codes[:, :count], frames)[0, : len(samples)].numpy()
+    """Samples [L] at 16 kHz through the first `count` codebooks -> [L], zeros at its end if need be."""
+    info = codec.info
+    given = audio.resample(samples, RATE, info.sample_rate)
+    codes, frames = codec.encode(torch.from_numpy(given)[None], torch.tensor([len(given)]))
+    decoded = codec.decode(codes[:, :count], frames)[0, : codec.num_samples(int(frames))].numpy()
+    result = audio.resample(decoded, info.output_rate, RATE)[: len(samples)]
+    return np.pad(result, (0, len(samples) - len(result)))
 
 
 def score_levels(codec: base.Codec, recordings: dict, count: int, judges: judging.Judges) -> dict[str, float]:
     """Mean scores of the resynthesis through `count` codebooks."""
     from pystoi import stoi
 
-    rate, scores = codec.info.sample_rate, []
+    scores = []
     for samples in recordings.values():
         ours = resynthesise(codec, samples, count)
-        row = {"stoi": stoi(samples, ours, rate), "estoi": stoi(samples, ours, rate, extended=True)}
+        row = {"stoi": stoi(samples, ours, RATE), "estoi": stoi(samples, ours, RATE, extended=True)}
         if judges.speaker is not None:
             row["spk_sim_ge2e"] = speaker.similarity(judges.speaker.embed(ours), judges.speaker.embed(samples))
         scores.append(row)

@@ -1,8 +1,8 @@
 """WavLM as the mixture encoder, as SLM-SS has it: all hidden states, the convolutional front end frozen.
 
-Weights come by path: a directory of `transformers` (config.json with model.safetensors) or a state dict of
-`torchaudio.models.wavlm_*` (.pt, .pth or .safetensors).  Without a path the network has random weights of the true
-architecture, which serves tests and counting.
+Weights come by path: a directory of `transformers`, or a state dict of torchaudio, of `transformers` or of Microsoft's
+release (`speech_weights`).  Without a path the network has random weights of the true architecture, which serves tests
+and counting.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from codecsep.codecs.speech_weights import ACCEPTED, read_speech_weights
 from codecsep.errors import CodecsepError
+from codecsep.tokens.padding import length_mask
 from codecsep.torch_audio import import_torchaudio
-from codecsep.weight_file import read_pickled, read_safetensors
 
 MAKERS = {
     "base": lambda: import_torchaudio().models.wavlm_base(),
@@ -71,25 +72,37 @@ class Encoder(nn.Module):
 
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L] at 16 kHz, lengths [B] -> (states [num_states, B, T, width], frame_lengths [B]), 50 Hz."""
-        features, frame_lengths = self.network.feature_extractor(self.normalise(wav, lengths), lengths)
-        padded = torch.arange(features.shape[1], device=wav.device)[None] >= frame_lengths[:, None]
-        encoder = self.network.encoder
-        hidden = encoder.feature_projection(features).masked_fill(padded[..., None], 0.0)
-        states, bias = [encoder.transformer._preprocess(hidden)], None
-        for layer in encoder.transformer.layers:
-            # torchaudio's own loop hands WavLM an attention mask that it refuses; its layers take this one
-            hidden, bias = layer(states[-1], position_bias=bias, key_padding_mask=padded)
-            states.append(hidden)
-        return torch.stack(states), frame_lengths
+        return hidden_states(self.network, self.normalise(wav, lengths), lengths)
 
     def normalise(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Zero mean and unit variance over each row's own samples (large); base takes the wave as it is."""
-        valid = (torch.arange(wav.shape[1], device=wav.device)[None] < lengths[:, None]).to(wav)
-        if self.config.size == "base":
-            return wav * valid
-        count = lengths[:, None].to(wav)
-        centred = (wav - (wav * valid).sum(1, keepdim=True) / count) * valid
-        return centred / ((centred**2).sum(1, keepdim=True) / count + 1e-7).sqrt()
+        if self.config.size == "large":
+            return standardised(wav, lengths)
+        return wav * length_mask(lengths, wav.shape[1])
+
+
+def standardised(wav: Tensor, lengths: Tensor) -> Tensor:
+    """wav [B, L] with zero mean and unit variance over each row's own samples, zero after them."""
+    valid = length_mask(lengths, wav.shape[1])
+    count = lengths[:, None].to(wav)
+    centred = (wav - (wav * valid).sum(1, keepdim=True) / count) * valid
+    return centred / ((centred**2).sum(1, keepdim=True) / count + 1e-7).sqrt()
+
+
+def hidden_states(network: nn.Module, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """torchaudio's WavLM or HuBERT on wav [B, L] -> (input and output of its layers [1 + layers, B, T, D], frames [B]).
+
+    HuBERT's attention has no mask of padding here: give it rows of one length.
+    """
+    features, frame_lengths = network.feature_extractor(wav, lengths)
+    padded = torch.arange(features.shape[1], device=wav.device)[None] >= frame_lengths[:, None]
+    hidden = network.encoder.feature_projection(features).masked_fill(padded[..., None], 0.0)
+    states, bias = [network.encoder.transformer._preprocess(hidden)], None
+    for layer in network.encoder.transformer.layers:
+        # torchaudio's own loop hands WavLM an attention mask that it refuses; its layers take this one
+        hidden, bias = layer(states[-1], position_bias=bias, key_padding_mask=padded)
+        states.append(hidden)
+    return torch.stack(states), frame_lengths
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], config: Config) -> None:
@@ -102,26 +115,11 @@ def fill(network: nn.Module, state: dict[str, Tensor], config: Config) -> None:
 
 
 def read_checkpoint(path: Path, size: str) -> dict[str, Tensor]:
-    """A state dict for torchaudio's WavLM from a `transformers` directory or a torchaudio state dict.
+    """A state dict for torchaudio's WavLM from a `transformers` directory, or from a state dict of torchaudio,
+    transformers or Microsoft's release (`speech_weights`).
 
     Raises WavLMError when there is no such path, WeightFileError when it is damaged or holds more than weights.
     """
-    if path.is_dir():
-        return from_transformers(path)
-    if not path.is_file():
-        fix = "give a transformers directory or a torchaudio state dict"
-        raise WavLMError("E355", f"no WavLM-{size} weights here", path, fix)
-    return read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
-
-
-def from_transformers(path: Path) -> dict[str, Tensor]:
-    """The torchaudio state dict of a `transformers` WavLM directory, through torchaudio's own converter."""
-    try:
-        from transformers import WavLMModel
-    except ImportError as error:
-        what = "is a directory of transformers, which is not installed"
-        raise WavLMError("E355", what, path, "pip install -e '.[alm]' -c constraints.txt") from error
-    import_torchaudio()
-    from torchaudio.models.wav2vec2.utils import import_huggingface_model
-
-    return import_huggingface_model(WavLMModel.from_pretrained(path, local_files_only=True)).state_dict()
+    if not path.exists():
+        raise WavLMError("E355", f"no WavLM-{size} weights here", path, ACCEPTED)
+    return read_speech_weights(path)

@@ -133,7 +133,7 @@ class WhisperTiny(nn.Module):
         """Texts of 16 kHz signals; what follows 30 s is not heard. The result does not depend on the batch."""
         if not signals:
             return []
-        features = self.encoder(torch.stack([_log_mel(x) for x in signals]))
+        features = self.encoder(torch.stack([log_mel(x) for x in signals]))
         return [self._text(row) for row in self._greedy(features)]
 
     def _greedy(self, features: torch.Tensor) -> list[list[int]]:
@@ -190,10 +190,10 @@ def _suppressed(vocabulary: list[bytes]) -> torch.Tensor:
     return torch.tensor(sorted(banned))
 
 
-def _log_mel(samples: np.ndarray) -> torch.Tensor:
-    """Upstream's input [80, 3000]: log10 mel power, floored 8 below the maximum, scaled."""
-    window = np.zeros(WINDOW, dtype=np.float32)
-    window[: min(len(samples), WINDOW)] = samples[:WINDOW]
-    power = mel_power(window, n_fft=400, num_mels=80, pad_mode="reflect")[:-1].T
+def log_mel(samples: np.ndarray, window: int = WINDOW) -> torch.Tensor:
+    """Upstream's input [80, window / 160]: log10 mel power, floored 8 below its maximum, scaled; zeros fill up."""
+    filled = np.zeros(window, dtype=np.float32)
+    filled[: min(len(samples), window)] = samples[:window]
+    power = mel_power(filled, n_fft=400, num_mels=80, pad_mode="reflect")[:-1].T
     logarithm = np.log10(np.maximum(power, 1e-10))
     return torch.from_numpy((np.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0)
