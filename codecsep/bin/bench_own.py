@@ -2,72 +2,82 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from codecsep.bin.bench_queue import NUM_SPEAKERS, Utterance, batches, padded_memory
-from codecsep.decode import autoregressive
+from codecsep.bin.bench_queue import NUM_SPEAKERS, Utterance
+from codecsep.decode.engine_options import CHOICES, EngineOptions
 from codecsep.decode.options import DecodeOptions
+from codecsep.decode.queue import Request, StepMaker, decode_queue
 from codecsep.models.slm_ss import AutoregressivePart
-from codecsep.nn.sequence_step import SequenceStep
+from codecsep.nn.fast_decoder import FastConfig
+from codecsep.nn.sequence_engine import SequenceEngine
 
 EXACT = DecodeOptions(num_speakers=NUM_SPEAKERS, length_rule="exact")  # as many frames as each utterance asks for
 SAMPLED = DecodeOptions("sample", 0.8, 50, 0.9, num_speakers=NUM_SPEAKERS, length_rule="exact")
-PRECISIONS = ("fp32",)
+PRECISIONS = CHOICES["precision"]
 
 
 class Own:
     """The AR part of SLM-SS at one precision, with all rules of its sequences."""
 
     def __init__(self, part: AutoregressivePart, precision: str):
-        self.part, self.precision = part, precision
+        self.vocab, self.precision = part.vocab, precision
+        options = EngineOptions(precision=precision)
+        self.engine = SequenceEngine(part, FastConfig(precision, options.cache_of(), options.attention), options.window)
 
-    @torch.inference_mode()
     def decode(self, rows: Sequence[Utterance], options: DecodeOptions = EXACT) -> list[int]:
-        """One batch of rows that leave when they end. Tokens decoded for each row."""
-        return self._run(self._step(rows), rows, options)
+        """One batch. Tokens decoded for each row."""
+        return self._run(self.engine, rows, len(rows), options)
 
     def decode_queue(self, queue: Sequence[Utterance], slots: int) -> list[int]:
-        """All utterances, `slots` of them at a time, in the order that is best for us."""
-        order = sorted(range(len(queue)), key=lambda index: queue[index].tokens)
-        counts: dict[int, int] = {}
-        for places in batches(order, slots):
-            counts.update(zip(places, self.decode([queue[index] for index in places]), strict=True))
-        return [counts[index] for index in range(len(queue))]
+        """All utterances, `slots` of them at a time, in the order and by the policy that the engine chooses."""
+        return self._run(self.engine, queue, slots, EXACT)
 
-    @torch.inference_mode()
-    def sampler_share(self, rows: Sequence[Utterance], options: DecodeOptions) -> float:
-        """Share of a decoding that is not the network: rules, noise, choice, bookkeeping (of processor time)."""
-        step, start = _Timed(self._step(rows)), time.process_time()
-        self._run(step, rows, options)
-        return 1 - step.seconds / (time.process_time() - start)
+    def choose_only(self, rows: Sequence[Utterance], options: DecodeOptions) -> list[int]:
+        """As `decode`, with a network that takes no time: rules, noise, choice and bookkeeping are left."""
+        return self._run(Constant(self.vocab.size, self.engine.device), rows, len(rows), options)
 
-    def _step(self, rows: Sequence[Utterance]) -> SequenceStep:
-        return SequenceStep(self.part, *padded_memory(rows))
-
-    def _run(self, step: autoregressive.Step, rows: Sequence[Utterance], options: DecodeOptions) -> list[int]:
-        bounds = torch.tensor([row.frames for row in rows], device=rows[0].memory.device)
-        keys = [row.key for row in rows]
-        found, _ = autoregressive.decode(step, len(rows), self.part.vocab, options, bounds, keys)
+    def _run(self, maker: StepMaker, queue: Sequence[Utterance], slots: int, options: DecodeOptions) -> list[int]:
+        requests = [Request(row.key, row.frames, row.memory) for row in queue]
+        engine = EngineOptions(slots, self.precision)
+        found, _ = decode_queue(maker, requests, self.vocab, options, engine)
         return [len(tokens) - 1 for tokens in found]
 
 
-class _Timed:
-    """A step that knows how much processor time it has taken."""
+class Constant:
+    """Makes steps that give the same logits for every row, at once."""
 
-    def __init__(self, step: autoregressive.Step):
-        self.step, self.seconds = step, 0.0
+    def __init__(self, vocab_size: int, device: torch.device):
+        draw = torch.Generator().manual_seed(1)
+        self.logits, self.device = torch.randn(vocab_size, generator=draw).to(device), device
+
+    def lockstep(self, given: Sequence[Any]) -> ConstantStep:
+        return ConstantStep(self.logits, len(given))
+
+    slots = lockstep
+
+
+class ConstantStep:
+    """A step without a network."""
+
+    def __init__(self, logits: Tensor, rows: int):
+        self.logits = logits.expand(rows, -1)
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        start = time.process_time()
-        logits = self.step(tokens)
-        self.seconds += time.process_time() - start
-        return logits
+        return self.logits
 
     def keep(self, rows: Tensor) -> None:
-        start = time.process_time()
-        self.step.keep(rows)
-        self.seconds += time.process_time() - start
+        self.logits = self.logits[: len(rows)]
+
+    def plan(self) -> Hashable:
+        return 0
+
+    def admit(self, places: Sequence[int], given: Sequence[Any]) -> None:
+        pass
+
+    def release(self, places: Sequence[int]) -> None:
+        pass

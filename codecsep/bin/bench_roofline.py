@@ -22,7 +22,7 @@ class StepSize:
     """A decoder in the wiring of nn/transformer.py and the state of its rows.
 
     cached: positions that a row reads in self-attention (the mean over the steps); value_bytes: of a cached number;
-    weight_bytes: of a weight.
+    weight_bytes: of a weight; head_bytes: of a weight of the output layer.
     """
 
     num_layers: int
@@ -34,12 +34,18 @@ class StepSize:
     batch: int
     weight_bytes: float = 4.0
     value_bytes: float = 4.0
+    head_bytes: float = 4.0
 
     @property
-    def weights(self) -> int:
-        """Weights read in a step: q, k, v, o of self-attention, q and o of cross-attention (keys and values of the
-        memory are computed once), both layers of the MLP, and the output layer. Biases and norms are left out."""
-        return self.num_layers * (6 * self.width**2 + 2 * self.width * self.ffn_width) + self.vocab_size * self.width
+    def layers(self) -> int:
+        """Weights of the layers read in a step: q, k, v, o of self-attention, q and o of cross-attention (keys and
+        values of the memory are computed once), both layers of the MLP. Biases and norms are left out."""
+        return self.num_layers * (6 * self.width**2 + 2 * self.width * self.ffn_width)
+
+    @property
+    def head(self) -> int:
+        """Weights of the output layer."""
+        return self.vocab_size * self.width
 
     @property
     def values(self) -> float:
@@ -48,12 +54,13 @@ class StepSize:
 
     @property
     def bytes(self) -> float:
-        return self.weights * self.weight_bytes + self.batch * self.values * self.value_bytes
+        weights = self.layers * self.weight_bytes + self.head * self.head_bytes
+        return weights + self.batch * self.values * self.value_bytes
 
     @property
     def flops(self) -> float:
         """Two per product: of each row with each weight and with each cached number."""
-        return 2.0 * self.batch * (self.weights + self.values)
+        return 2.0 * self.batch * (self.layers + self.head + self.values)
 
     def floor(self, bandwidth: float, arithmetic: float = float("inf")) -> float:
         """Seconds that a step takes at least, with so many bytes/s and flop/s."""

@@ -106,8 +106,8 @@ def test_mistakes_on_the_command_line(words, message, capsys):
 @pytest.mark.parametrize(("batch", "microseconds"), [(1, 97), (16, 311), (64, 997)])
 def test_byte_floor_of_the_paper_s_decoder_on_an_h200(batch, microseconds):
     """12 layers of 1024, FFN 4096, 1027 tokens, memory 500, 1500 steps, bf16, 4.3 TB/s (copy bandwidth)."""
-    size = bench_roofline.StepSize(12, 1024, 4096, 1027, 500, 750.0, batch, 2.0, 2.0)
-    assert size.weights == 12 * 14 * 1024**2 + 1027 * 1024
+    size = bench_roofline.StepSize(12, 1024, 4096, 1027, 500, 750.0, batch, 2.0, 2.0, 2.0)
+    assert (size.layers, size.head) == (12 * 14 * 1024**2, 1027 * 1024)
     assert size.floor(4.3e12) * 1e6 == pytest.approx(microseconds, abs=0.6)
 
 
@@ -120,7 +120,7 @@ def test_step_size_is_what_the_decoder_holds():
     once = ("memory_attention.key", "memory_attention.value")
     matrices = [dict(decoder.named_parameters())[name] for name in names if not any(part in name for part in once)]
     size = bench_roofline.StepSize(3, 16, 40, 11, 7, 5.0, 1)
-    assert size.weights == sum(weight.numel() for weight in matrices) + 11 * 16
+    assert (size.layers, size.head) == (sum(weight.numel() for weight in matrices), 11 * 16)
 
 
 def test_ceilings_are_measured():
