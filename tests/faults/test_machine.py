@@ -100,7 +100,7 @@ def is_output(path: Path) -> bool:
     return bool(made and path.is_file() and path.stat().st_size and path.suffix not in (".lock", ".stamps", ".log"))
 
 
-@pytest.mark.parametrize(("stories", "steps"), [(4, 6), pytest.param(60, 12, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("stories", "steps"), [(2, 6), pytest.param(60, 12, marks=pytest.mark.long)])
 def test_any_story_ends_as_the_clean_run(nano, tmp_path, stories, steps):
     Stages.nano, Stages.folder, Stages.stories = nano, tmp_path, 0
     chosen = settings(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from targets import Inner, Settings
-from tries import TRIES
+from tries import FEW, TRIES
 
 from codecsep import config, plain_yaml
 from codecsep.config import ConfigError
@@ -28,7 +28,7 @@ configurations = st.builds(
 )
 
 
-@TRIES
+@FEW
 @given(configurations)
 def test_a_configuration_is_read_back(tmp_path, given_settings):
     (tmp_path / "a.yaml").write_text(config.dump(given_settings), encoding="utf-8", newline="")

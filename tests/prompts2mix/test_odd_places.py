@@ -1,6 +1,7 @@
 """Rows G12 and G13: stages 0 to 3 in recipe folders of odd names, under other locales, -O and a strict umask.
 
-The commands are those of the recipe, each a process of its own. What they write is the same byte for byte.
+The commands are those of the recipe, each a process of its own. What they write is the same byte for byte. Takes
+minutes; `faults/test_places.py` does one such place and environment, with all stages, every time.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 import pytest
 from made_up_corpus import LOCAL, ROOT, snapshot
 
+pytestmark = pytest.mark.long
 SIZES = ["--num-train", "0", "--num-dev", "3", "--num-test", "0"]
 CONFIG = ROOT / "egs/prompts2mix/slm_ss/conf/toy/ar.yaml"
 PLACES = ["a b, [1]: x", "données-ü", "$(touch x)'\"*?"]
@@ -62,14 +64,12 @@ def same(found, expected):
     return [name for name in expected if found[name] != expected[name]] == []
 
 
-@pytest.mark.parametrize("name", [PLACES[0], *(pytest.param(name, marks=pytest.mark.long) for name in PLACES[1:])])
+@pytest.mark.parametrize("name", PLACES)
 def test_folders_of_odd_names(tmp_path, tree, plain, name):
     assert same(stages(tmp_path / name / "recipe", tree), plain)
 
 
-@pytest.mark.parametrize(
-    "name", ["ASCII", *(pytest.param(name, marks=pytest.mark.long) for name in ENVIRONMENTS if name != "ASCII")]
-)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_other_environments(tmp_path, tree, plain, name):
     variables = {**ENVIRONMENTS[name], "PYTHONOPTIMIZE": "1"}
     assert same(stages(tmp_path / "données" / "recipe", tree, variables, 0o077), plain)

@@ -54,6 +54,7 @@ def through_slurm(slurm) -> dict[str, str]:
     return {"SLURM_CONF": slurm.environment["SLURM_CONF"], "PATH": path, "CODECSEP_CMD_BACKEND": "slurm"}
 
 
+@pytest.mark.long  # .ci/run runs this file with the long ones
 def test_a_stage_of_arrays(recipe, slurm):
     """Stage 2: four arrays of two jobs."""
     said = run(recipe, through_slurm(slurm), 2, 2)
