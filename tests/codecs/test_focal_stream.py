@@ -246,7 +246,8 @@ def test_official_sizes_in_pieces_equal_the_whole():
     torch.manual_seed(0)
     codec = focalcodec.FocalCodec(Network(Config()).eval(), focalcodec.describe(Config()))
     time = torch.arange(150 * CHUNK) / 16000
-    wav = (0.1 * torch.sin(2 * math.pi * (200 + 100 * torch.sin(3 * time)) * time) + 0.02 * torch.randn(len(time)))[None]
+    tone = torch.sin(2 * math.pi * (200 + 100 * torch.sin(3 * time)) * time)
+    wav = (0.1 * tone + 0.02 * torch.randn(len(time)))[None]
     latents, _ = codec.latents(wav, torch.tensor([wav.shape[1]]))
     codes = codec.quantize(latents)
     for size in (1, 30):
