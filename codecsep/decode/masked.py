@@ -16,7 +16,7 @@ from torch import Tensor
 
 from codecsep.decode.noise import GumbelNoise
 from codecsep.decode.options import MaskedOptions
-from codecsep.decode.sampler import Sampling, candidates
+from codecsep.decode.sampler import Sampling, candidates, pick
 from codecsep.decode.step import not_numbers
 
 MaskedStep = Callable[[Tensor, int], Tensor]
@@ -113,9 +113,9 @@ class _Filler:
         values, ids = candidates(logits, Sampling(top_k=self.top_k))
         scores = values
         if temperature > 0.0:
-            scores = values / temperature + self.code_noise.at_steps(self._steps(ids.shape[1]), self.size, ids)
-        place = scores.argmax(dim=-1, keepdim=True)
-        return ids.gather(-1, place).squeeze(-1), values.softmax(dim=-1).gather(-1, place).squeeze(-1)
+            scores = values / temperature + self.code_noise.at_steps(self._steps(logits.shape[1]), self.size, ids)
+        place = scores.argmax(dim=-1)
+        return pick(ids, place), values.softmax(dim=-1).gather(-1, place[..., None]).squeeze(-1)
 
     def _least_sure(self, confidence: Tensor, time: float, masked: Tensor, amount: Tensor) -> Tensor:
         """Of the masked frames [B, T] those `amount` [B] that are masked once more; of equals the earlier ones."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 NEVER = float("-inf")
@@ -24,40 +26,48 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
 
-    def keeps_all(self, vocab_size: int) -> bool:
-        return self.top_p >= 1.0 and not 0 < self.top_k < vocab_size
-
 
 def draw(logits: Tensor, sampling: Sampling, noise_of: NoiseOf) -> Tensor:
     """logits [.., V] -> ids [..] int64; a token of -inf is never drawn.
 
     noise_of: ids [.., k] of the candidates, or None for all in order -> their Gumbel noise, [.., k] or [.., V].
     """
-    if sampling.keeps_all(logits.shape[-1]):
-        return (logits / sampling.temperature + noise_of(None)).argmax(dim=-1)
     values, ids = candidates(logits, sampling)
-    place = (values + noise_of(ids)).argmax(dim=-1, keepdim=True)
-    return ids.gather(-1, place).squeeze(-1)
+    place = (values + noise_of(ids)).argmax(dim=-1)
+    return pick(ids, place)
 
 
-def candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """The tokens that stay: logits [.., V] -> values [.., k] (tempered logits, falling; -inf: dropped), ids [.., k].
+def pick(ids: Tensor | None, place: Tensor) -> Tensor:
+    """The ids at these places ([..] int64) of the candidates; None: all tokens in order."""
+    return place if ids is None else ids.gather(-1, place[..., None]).squeeze(-1)
 
-    Exactly top_k stay: of tokens that tie with the k-th, as many as there is room for.
+
+def candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | None]:
+    """The tokens that stay in the choice.
+
+    logits [.., V] -> tempered logits (-inf: dropped) and ids: with top-k [.., k] both, the best first, else all tokens
+    in order and None. Of tokens that tie with the k-th as many stay as there is room for; of those that tie with the
+    last of top-p all.
     """
-    size = logits.shape[-1]
-    count = min(sampling.top_k or size, size)
-    values, ids = logits.topk(count, dim=-1) if count < size else logits.sort(dim=-1, descending=True, stable=True)
-    values = values / sampling.temperature
-    return (values if sampling.top_p >= 1.0 else nucleus(values, sampling.top_p)), ids
+    values, ids = logits / sampling.temperature, None
+    if 0 < sampling.top_k < logits.shape[-1]:
+        values, ids = values.topk(sampling.top_k, dim=-1)
+    if sampling.top_p < 1.0:
+        falling = values if ids is not None else _falling(values)
+        values = values.masked_fill(values < _nucleus_floor(falling, sampling.top_p), NEVER)
+    return values, ids
 
 
-def nucleus(values: Tensor, p: float) -> Tensor:
-    """Top-p: of falling logits [.., k] only the fewest whose probabilities reach p (at least one), the others -inf.
-
-    Those that tie with the last of them stay too.
-    """
-    probabilities = values.softmax(dim=-1)
+def _nucleus_floor(falling: Tensor, p: float) -> Tensor:
+    """The worst of the fewest best values whose probabilities reach p (at least one): [.., k] -> [.., 1]."""
+    probabilities = falling.softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities  # what the better tokens hold already
     last = (before < p).sum(dim=-1, keepdim=True).clamp(min=1) - 1
-    return values.masked_fill(values < values.gather(-1, last), NEVER)
+    return falling.gather(-1, last)
+
+
+def _falling(values: Tensor) -> Tensor:
+    """Sorted along the last axis. On a CPU by numpy, which sorts a vocabulary five times faster than torch."""
+    if values.device.type != "cpu":
+        return values.sort(dim=-1, descending=True).values
+    return torch.from_numpy(np.sort(values.detach().numpy(), axis=-1)).flip(-1)

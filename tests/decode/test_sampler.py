@@ -15,7 +15,8 @@ VOCAB = Vocab(40)
 
 def kept(sampling, logits):
     values, ids = candidates(torch.tensor([logits]), sampling)
-    return sorted(ids[values > NEVER].tolist())
+    places = (values[0] > NEVER).nonzero().flatten()
+    return sorted((places if ids is None else ids[0, places]).tolist())
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_the_tokens_that_stay_are_those_of_the_processors_of_hugging_face(sampli
     if sampling.top_p < 1.0:
         expected = process.TopPLogitsWarper(sampling.top_p)(None, expected)
     values, ids = candidates(logits, sampling)
-    got = torch.full_like(logits, NEVER).scatter(1, ids, values)
+    got = values if ids is None else torch.full_like(logits, NEVER).scatter(1, ids, values)
     assert torch.equal(got, expected)
 
 
@@ -72,14 +73,15 @@ def test_draw_equals_its_slow_twin(sampling):
 
 def test_axes_in_front_are_kept():
     logits = torch.randn(4, 3, 11)
-    got = draw(logits, Sampling(top_k=2), lambda ids: torch.zeros(ids.shape))
-    assert torch.equal(got, logits.argmax(-1))
+    for sampling in (Sampling(), Sampling(top_k=2), Sampling(top_p=0.5)):
+        got = draw(logits, sampling, lambda ids: torch.zeros(() if ids is None else ids.shape))
+        assert torch.equal(got, logits.argmax(-1))
 
 
-@pytest.mark.parametrize("strategy", ["greedy", "sample"])
-def test_the_chain_never_asks_the_device(strategy):
+@pytest.mark.parametrize("strategy, top_k", [("greedy", 0), ("sample", 5), ("sample", 0)])
+def test_the_chain_never_asks_the_device(strategy, top_k):
     """On the meta device there are no numbers: .item(), nonzero, `if tensor` and copies to the host all raise."""
-    narrow = {"temperature": 0.8, "top_k": 5, "top_p": 0.9} if strategy == "sample" else {}
+    narrow = {"temperature": 0.8, "top_k": top_k, "top_p": 0.9} if strategy == "sample" else {}
     options = DecodeOptions(strategy=strategy, **narrow)
     history = History(VOCAB, torch.full((3,), 9, device="meta"), 40, options.loop_period)
     chooser = Chooser(options, VOCAB, ["a", "b", "c"], "meta")
