@@ -1,119 +1,111 @@
 """Audio of some utterances -> their codes: the part of stage 2 that needs torch and the codec."""
 
+from __future__ import annotations
+
 import argparse
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import numpy as np
-from tqdm import tqdm
+import torch
 
+from codecsep.bin.progress import Progress
 from codecsep.bin.shards import Shard
+from codecsep.bin.tracks import TokeniseError, Tracks
 from codecsep.codecs import base
-from codecsep.data import audio
+from codecsep.codecs.long import LongSignalError
 from codecsep.data.ark import CodecInfo, TokenWriter
 from codecsep.data.audio import AudioError
 from codecsep.data.datadir import DataDir
 from codecsep.data.skipped import Skipped, because
 from codecsep.data.spans import check_span
-from codecsep.errors import CodecsepError
 from codecsep.faults import faultpoint
 from codecsep.tokens.padding import pad_sequences
 
-REPAIR = "run --stage 0 again"
-Track = dict[str, np.ndarray]  # table ("spk1.scp") -> float32 [L] of one utterance
-
-
-class TokeniseError(CodecsepError):
-    """Audio or a codec with which stage 2 cannot go on."""
+UNUSABLE = (AudioError, TokeniseError, LongSignalError)  # of an utterance: it is skipped, the others go on
+Codes = Iterator[tuple[str, str, np.ndarray]]  # (utterance, table, codes int64 [K, T])
 
 
 class Tokeniser:
-    """Reads, checks and encodes the utterances of one job, in batches of similar length.
+    """Reads, checks and encodes the utterances of one job: those of similar length together, long ones in chunks.
 
     names: table to read -> name of the ark to write. Raises TokeniseError when no audio is there at all.
     """
 
     def __init__(self, data: DataDir, names: dict[str, str], arguments: argparse.Namespace):
-        self.data, self.names, self.device = data, names, arguments.device
+        self.data, self.names, self.device = data, names, torch.device(arguments.device)
+        self.batch_seconds, self.long_seconds = arguments.batch_seconds, arguments.long_seconds
         self.codec = base.load(arguments.codec, arguments.device)
         self.info: CodecInfo = self.codec.info
-        self.num_samples = {key: int(value) for key, value in data.table("utt2num_samples").items()}
-        self.rate = audio.sample_rate(first_file(data))
-        self.batch_samples = arguments.batch_seconds * self.rate
+        self.tracks = Tracks(data, self.info.sample_rate)
 
     def run(self, shard: Shard, ids: list[str]) -> None:
         """Write the arks of this job and note frames and reasons in the shard."""
         shard.begin()
         frames: dict[str, int] = {}
         skipped: list[Skipped] = []
+        progress = Progress(f"tokenise: {self.data.path}", len(ids), sum(map(self.seconds, ids)))
         with ExitStack() as stack:
             prefixes = {table: shard.prefix(name) for table, name in self.names.items()}
             writers = {table: stack.enter_context(TokenWriter(prefix)) for table, prefix in prefixes.items()}
-            for batch in tqdm(list(self.batches(ids)), desc=str(self.data.path), disable=None, unit="batch"):
-                usable = self.read(batch, skipped)
-                for key, table, codes in self.encode(usable):
+            for batch in self.batches(ids):
+                for key, table, codes in self.codes_of(batch, skipped):
                     writers[table].write(key, codes)
                     frames[key] = max(frames.get(key, 0), codes.shape[1])
+                progress.add(len(batch), sum(map(self.seconds, batch)))
+        progress.finish()
         shard.finish(len(ids), frames, skipped)
+
+    def seconds(self, key: str) -> float:
+        """Seconds of audio to encode for an utterance: as many speakers as it has."""
+        return self.tracks.seconds(key) * len(self.names)
 
     def batches(self, ids: list[str]) -> Iterator[list[str]]:
         """Utterances in order of length, so many that the padded batch stays under --batch_seconds (at least one)."""
         batch: list[str] = []
-        for key in sorted(ids, key=lambda key: (self.num_samples.get(key, 0), key)):
-            if batch and (len(batch) + 1) * self.num_samples.get(key, 0) * len(self.names) > self.batch_samples:
+        for key in sorted(ids, key=lambda key: (self.seconds(key), key)):
+            if batch and (len(batch) + 1) * self.seconds(key) > self.batch_seconds:
                 yield batch
                 batch = []
             batch.append(key)
         if batch:
             yield batch
 
-    def read(self, batch: list[str], skipped: list[Skipped]) -> dict[str, Track]:
-        """The audio of the usable utterances; for the others the reason goes into `skipped`."""
-        usable = {}
+    def codes_of(self, batch: list[str], skipped: list[Skipped]) -> Codes:
+        """The codes of the usable utterances of a batch; for the others the reason goes into `skipped`."""
+        usable: dict[str, dict[str, np.ndarray]] = {}
         for key in batch:
             try:
-                usable[key] = {table: self.read_track(key, table) for table in self.names}
-            except (AudioError, TokeniseError) as error:
+                if self.tracks.seconds(key) > self.long_seconds:
+                    yield from [(key, table, self.encode_long(key, table)) for table in self.names]
+                else:
+                    usable[key] = {table: self.tracks.read(key, table) for table in self.names}
+            except UNUSABLE as error:
                 skipped.append(because(key, "2", error))
-        return usable
+        yield from self.encode(usable)
 
-    def read_track(self, key: str, table: str) -> np.ndarray:
-        """float32 [L] at the rate of the codec; padding of mode "max" (zeros at the end) is cut off."""
-        path = self.data.table(table).get(key)
-        if path is None:
-            raise TokeniseError("E103", f"{key} has no line", self.data.path / table, REPAIR)
-        samples, rate = audio.read_audio(path, declared=self.num_samples.get(key) if table == "wav.scp" else None)
-        if rate != self.rate:
-            what = f"has {rate} Hz, the first file of {self.data.path} {self.rate} Hz"
-            raise TokeniseError("E221", what, path, "resample it in stage 0")
-        self.check_length(key, table, len(samples), path)
-        if table != "wav.scp":
-            samples = np.trim_zeros(samples, "b")
-        if not samples.any():
-            raise TokeniseError("E211", "is silent", path, REPAIR)
-        return audio.resample(samples, rate, self.info.sample_rate)
-
-    def check_length(self, key: str, table: str, size: int, path: str) -> None:
-        """A single source has the length in utt2num_samples, the source of a mixture at most that of the mixture."""
-        noted = self.num_samples.get(key, 0)
-        what = f"has {size} samples, utt2num_samples says {noted}"
-        if size > noted:
-            raise TokeniseError("E230", what, path, REPAIR)
-        if table == "wav.scp" and size != noted:
-            raise TokeniseError("E202", what, path, REPAIR)
-
-    def encode(self, usable: dict[str, Track]) -> Iterator[tuple[str, str, np.ndarray]]:
-        """(utterance, table, codes int64 [K, T]), T exact for each. Raises TokeniseError when the codec errs."""
+    def encode(self, usable: dict[str, dict[str, np.ndarray]]) -> Codes:
+        """Codes, T exact, of {utterance: {table: float32 [L]}}. Raises TokeniseError when the codec errs."""
         places = [(key, table) for key, tracks in usable.items() for table in tracks]
         if not places:
             return
         waves, lengths = pad_sequences([usable[key][table] for key, table in places], 0.0)
-        codes, frame_lengths = self.codec.encode(waves.to(self.device), lengths.to(self.device))
+        codes, frame_lengths = self.codec.encode(moved(waves, self.device), moved(lengths, self.device))
         codes, frame_lengths = codes.cpu().numpy(), frame_lengths.tolist()
         faultpoint("tokenise.batch")
         for (key, table), matrix, size, samples in zip(places, codes, frame_lengths, lengths.tolist(), strict=True):
             yield key, table, self.checked(key, matrix[:, :size], samples)
+
+    def encode_long(self, key: str, table: str) -> np.ndarray:
+        """Codes [K, T] of a file of which only a piece at a time is in memory."""
+        with self.tracks.opened(key, table) as track:
+
+            def read(start: int, stop: int) -> torch.Tensor:
+                return torch.from_numpy(track.read(start, stop))
+
+            codes = self.codec.encode_long(read, track.num_samples)
+            faultpoint("tokenise.batch")
+            return self.checked(key, codes.cpu().numpy(), track.num_samples)
 
     def checked(self, key: str, codes: np.ndarray, samples: int) -> np.ndarray:
         """The codes [K, T] of so many samples at the codec's rate. Raises TokeniseError when they cannot be theirs."""
@@ -128,10 +120,6 @@ class Tokeniser:
         return codes
 
 
-def first_file(data: DataDir) -> str:
-    """The first audio file (by id) that can be opened; its rate is that of the directory."""
-    table = data.table("wav.scp")
-    for key in sorted(table, key=str.encode):
-        if os.path.isfile(table[key]) and os.path.getsize(table[key]):
-            return table[key]
-    raise TokeniseError("E110", f"none of its {len(table)} files is there", data.path / "wav.scp", REPAIR)
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device; to a GPU from page-locked memory, so that the copy runs while the next work is given out."""
+    return tensor.to(device) if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

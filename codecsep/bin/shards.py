@@ -6,9 +6,10 @@ whether all parts stand; so the last one to finish, whichever it is, joins them.
 """
 
 import hashlib
+import heapq
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
@@ -110,6 +111,21 @@ def job_of(text: str) -> tuple[int, int]:
         fix = "write <i>/<n> with 1 <= i <= n, for example 2/4"
         raise ShardError("E856", f"{text!r} is not understood", "--job", fix)
     return int(match[1]), int(match[2])
+
+
+def deal(sizes: Mapping[str, int], num_jobs: int) -> list[list[str]]:
+    """The ids of each job, {id: samples}: as much audio for one as for the other, and always the same for the same ids.
+
+    The longest goes first, each to the job that has least so far; the greatest share is then at most 4/3 of the best
+    (Graham 1969).
+    """
+    shares: list[list[str]] = [[] for _ in range(num_jobs)]
+    heap = [(0, 0, job) for job in range(num_jobs)]  # samples, utterances, job
+    for key in sorted(sizes, key=lambda key: (-sizes[key], key.encode())):
+        samples, count, job = heapq.heappop(heap)
+        shares[job].append(key)
+        heapq.heappush(heap, (samples + sizes[key], count + 1, job))
+    return [sorted(share, key=str.encode) for share in shares]
 
 
 def audio_stamps(data: DataDir, tables: Sequence[str]) -> str:

@@ -4,7 +4,7 @@
 
 Every spk<j>.scp becomes spk<j>_codes.{ark,scp}; in a directory of single sources wav.scp becomes codes.{ark,scp}. Also
 written: codec.json, utt2num_frames, skipped.tsv, and last of all manifest.json and .done. With several jobs (--job i/n,
-ids dealt out in turn) each writes <name>.<i>.{ark,scp}; the one that finishes last joins the scp files.
+each with as much audio as the others) each writes <name>.<i>.{ark,scp}; the one that finishes last joins the scp files.
 
 A part that is there, whole, and made from the same audio by the same codec is not made again; one that is damaged is
 made again alone. A data directory without manifest.json is the user's own and taken as it is.
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from codecsep import config
-from codecsep.bin.shards import Shard, audio_stamps, job_of, join
+from codecsep.bin.shards import Shard, audio_stamps, deal, job_of, join
 from codecsep.data import manifest
 from codecsep.data.ark import read_codec_info
 from codecsep.data.datadir import DataDir
@@ -39,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--out", type=Path, required=True, help="where the codes go: dump/<set>")
     result.add_argument("--job", default="1/1", help="which part: <i>/<n>, i from 1")
     result.add_argument("--batch_seconds", type=float, default=60.0, help="audio in a batch after padding, s")
+    result.add_argument("--long_seconds", type=float, default=60.0, help="longer files are read and encoded piece by "
+                        "piece, in bounded memory, s")  # fmt: skip
     result.add_argument("--max_skipped", type=float, help="share of utterances that may be unusable "
                         "(default: 0 for sets named test..., eval..., tt; 0.01 for others)")  # fmt: skip
     result.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<i>")
@@ -98,8 +100,9 @@ def encode(shard: Shard, data: DataDir, names: dict[str, str], arguments: argpar
     from codecsep.bin.audio_codes import Tokeniser  # torch: what is up to date is told without it
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    ids = sorted(data.ids, key=str.encode)
-    Tokeniser(data, names, arguments).run(shard, ids[shard.job - 1 :: shard.num_jobs])
+    num_samples = data.integers("utt2num_samples")
+    shares = deal({key: num_samples.get(key, 0) for key in data.ids}, shard.num_jobs)
+    Tokeniser(data, names, arguments).run(shard, shares[shard.job - 1])
 
 
 if __name__ == "__main__":

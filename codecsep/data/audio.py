@@ -36,8 +36,8 @@ def read_audio(
     Raises AudioError: missing, not audio, cut short, damaged, empty, several channels, NaN or Inf.
     """
     path = Path(path)
-    info = _header(path)
-    _check_declared(info, path, declared)
+    info = header(path)
+    check_declared(info, path, declared)
     mono = check_signal(_pick_channel(_decode(path, info), channel, path), str(path))
     if declared is not None and len(mono) != declared:
         raise _other_length(path, len(mono), declared)
@@ -88,14 +88,14 @@ def num_samples(path: str | Path, declared: int | None = None) -> int:
 
     Raises AudioError.
     """
-    info = _header(Path(path))
-    _check_declared(info, Path(path), declared)
+    info = header(Path(path))
+    check_declared(info, Path(path), declared)
     return info.frames
 
 
 def sample_rate(path: str | Path) -> int:
     """Sampling rate in Hz as the header says. Raises AudioError."""
-    return _header(Path(path)).samplerate
+    return header(Path(path)).samplerate
 
 
 def check_signal(samples: np.ndarray, name: str) -> np.ndarray:
@@ -149,13 +149,19 @@ def _unreadable(path: str) -> str | None:
 def _pick_channel(samples: np.ndarray, channel: int | None, path: Path) -> np.ndarray:
     """[L, C] -> [L]."""
     count = samples.shape[1]
-    if channel is None and count > 1:
-        fix = "convert it to one channel, or read it with channel=0"
-        raise AudioError("E220", f"has {count} channels, one is needed", path, fix)
+    if channel is None:
+        check_one_channel(count, path)
     if channel is not None and not 0 <= channel < count:
         what = f"channel {channel} was asked for; it has channels 0 to {count - 1}"
         raise AudioError("E220", what, path, "ask for one that it has")
     return np.ascontiguousarray(samples[:, channel or 0])
+
+
+def check_one_channel(count: int, path: Path) -> None:
+    """Raise AudioError unless a file has a single channel."""
+    if count > 1:
+        fix = "convert it to one channel, or read it with channel=0"
+        raise AudioError("E220", f"has {count} channels, one is needed", path, fix)
 
 
 def _decode(path: Path, info) -> np.ndarray:
@@ -166,7 +172,7 @@ def _decode(path: Path, info) -> np.ndarray:
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block)
     except soundfile.LibsndfileError as error:
-        raise AudioError("E203", f"audio data are damaged ({_reason(error)})", path, MAKE_AGAIN) from error
+        raise AudioError("E203", f"audio data are damaged ({reason(error)})", path, MAKE_AGAIN) from error
     samples = np.concatenate(blocks) if blocks else np.zeros((0, info.channels), np.float32)
     if len(samples) != info.frames and info.format in SELF_CHECKED:
         what = f"audio data are damaged: {len(samples)} of {info.frames} samples could be decoded"
@@ -174,7 +180,7 @@ def _decode(path: Path, info) -> np.ndarray:
     return samples
 
 
-def _header(path: Path):
+def header(path: Path):
     """soundfile's info of a file that exists, is audio, is whole and is not empty."""
     if fault := _unreadable(str(path)):
         if fault.startswith("a command"):
@@ -187,7 +193,7 @@ def _header(path: Path):
     try:
         info = soundfile.info(str(path))
     except soundfile.LibsndfileError as error:
-        what = f"is not an audio file that libsndfile reads ({_reason(error)})"
+        what = f"is not an audio file that libsndfile reads ({reason(error)})"
         raise AudioError("E201", what, path, "give wav or flac; remove what is no audio from the list") from error
     if info.frames <= 0:
         raise AudioError("E230", "holds no samples", path, MAKE_AGAIN)
@@ -198,7 +204,7 @@ def _header(path: Path):
     return info
 
 
-def _check_declared(info, path: Path, declared: int | None) -> None:
+def check_declared(info, path: Path, declared: int | None) -> None:
     if declared is None and info.format not in SELF_CHECKED:
         what = f"a file of kind {info.format} does not tell whether it is whole"
         raise AudioError("E202", what, path, "declare its length in utt2num_samples, or convert it to wav or flac")
@@ -211,5 +217,5 @@ def _other_length(path: Path, found: int, declared: int) -> AudioError:
     return AudioError("E202", what, path, "run --stage 0 again, or make the file again")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     return str(getattr(error, "error_string", error)).rstrip(".")
