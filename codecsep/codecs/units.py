@@ -178,7 +178,8 @@ def convert(weights: Path, config: Config) -> dict[str, Tensor]:
     Raises CodecError (E440) naming the first tensor that is not as it must be, WeightFileError.
     """
     with torch.device("meta"):
-        whole, used = (make_encoder(config, layer).network for layer in (num_layers(config), config.layer))
+        used = make_encoder(config, config.layer).network
+        whole = make_encoder(config, num_layers(config)).network
     state = whisper_encoder(weights) if config.kind == "whisper" else read_speech_weights(weights)
     shapes = {name: tuple(value.shape) for name, value in whole.state_dict().items()}
     state = require_exactly(state, shapes, weights)
