@@ -2,17 +2,19 @@
 
 The conditional and the unconditional logits come from one call of one network, on twice the rows: rows 0 .. B-1 have
 the condition, rows B .. 2B-1 the same tokens without it. So both share the caches of the step, and whatever is done to
-a row is done to its shadow. With weight 0 nothing is gained from the shadows: build the step without them.
+a row is done to its shadow. With weight 0 the result is right but the shadows are work for nothing: leave them out.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from codecsep.decode.options import GuidanceOptions
+from codecsep.decode.queue import SlotStep, StepMaker
 from codecsep.decode.sampler import NEVER
 
 
@@ -56,6 +58,46 @@ class Guided:
         """Keep only these rows ([B'] int64) with their shadows, in this order; a row may be named more than once."""
         self.step.keep(torch.cat([rows, rows + self.batch_size]))
         self.batch_size = len(rows)
+
+
+class GuidedSlots(Guided):
+    """The same over a step whose places others may take; the shadow of place p is place p + B."""
+
+    step: SlotStep
+
+    def plan(self) -> Hashable:
+        """See `SlotStep`."""
+        return self.step.plan()
+
+    def admit(self, places: Sequence[int], given: Sequence[Any]) -> None:
+        """given: pairs, see `GuidedMaker`."""
+        self.step.admit(self._both(places), _both_kinds(given))
+
+    def release(self, places: Sequence[int]) -> None:
+        """See `SlotStep`."""
+        self.step.release(self._both(places))
+
+    def _both(self, places: Sequence[int]) -> list[int]:
+        return [*places, *(place + self.batch_size for place in places)]
+
+
+class GuidedMaker:
+    """For `queue.decode_queue`: a step maker whose requests are given pairs (with the condition, without it)."""
+
+    def __init__(self, maker: StepMaker, options: GuidanceOptions) -> None:
+        self.maker, self.options, self.device = maker, options, maker.device
+
+    def lockstep(self, given: Sequence[Any]) -> Guided:
+        """Fresh rows that begin together."""
+        return Guided(self.maker.lockstep(_both_kinds(given)), len(given), self.options)
+
+    def slots(self, given: Sequence[Any]) -> GuidedSlots:
+        """Fresh rows whose places others may take later."""
+        return GuidedSlots(self.maker.slots(_both_kinds(given)), len(given), self.options)
+
+
+def _both_kinds(given: Sequence[Any]) -> list[Any]:
+    return [pair[0] for pair in given] + [pair[1] for pair in given]
 
 
 def _spread(logits: Tensor, allowed: Tensor) -> Tensor:

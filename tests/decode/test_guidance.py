@@ -6,8 +6,10 @@ from toys import ChainStep, random_chain
 
 from codecsep.decode import masked
 from codecsep.decode.autoregressive import decode
-from codecsep.decode.guidance import Guided, combine
+from codecsep.decode.engine_options import EngineOptions
+from codecsep.decode.guidance import Guided, GuidedMaker, combine
 from codecsep.decode.options import DecodeOptions, GuidanceOptions, MaskedOptions
+from codecsep.decode.queue import Request, decode_queue
 from codecsep.tokens.vocab import Vocab
 
 VOCAB = Vocab(6)
@@ -65,6 +67,39 @@ def test_a_kept_row_takes_its_shadow_along():
     step.keep(torch.tensor([3, 1]))
     step.keep(torch.tensor([0, 0, 1]))
     assert seen == [[3, 1, 7, 5], [0, 0, 1, 2, 2, 3]]
+
+
+class ChainSlots(ChainStep):
+    def plan(self):
+        return 0
+
+    def admit(self, places, given):
+        self.matrices[torch.tensor(places)] = torch.stack(list(given))
+
+    def release(self, places):
+        self.matrices[torch.tensor(places)] = 0.0
+
+
+class ChainMaker:
+    device = torch.device("cpu")
+
+    def lockstep(self, given):
+        return ChainSlots(torch.stack(list(given)))
+
+    slots = lockstep
+
+
+@pytest.mark.parametrize("policy", ["refilled", "compacted"])
+@pytest.mark.parametrize("strategy", ["sample", "beam"])
+def test_a_guided_queue_equals_a_queue_of_guided_chains(policy, strategy):
+    pair, guidance, bounds = random_chain(14, VOCAB, seed=6), GuidanceOptions(1.0, 0.3), [5, 20, 12, 1, 9, 7, 3]
+    options, engine = DecodeOptions(strategy=strategy), EngineOptions(slots=3, policy=policy)
+    merged = combine(pair[:7], pair[7:], guidance)
+    pairs = [Request(str(row), bounds[row], (pair[row], pair[row + 7])) for row in range(7)]
+    single = [Request(str(row), bounds[row], merged[row]) for row in range(7)]
+    found, _ = decode_queue(GuidedMaker(ChainMaker(), guidance), pairs, VOCAB, options, engine)
+    expected, _ = decode_queue(ChainMaker(), single, VOCAB, options, engine)
+    assert [row.tolist() for row in found] == [row.tolist() for row in expected]
 
 
 def test_masked_decoding_with_guidance():
