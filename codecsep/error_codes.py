@@ -221,7 +221,7 @@ CODES: dict[str, Code] = {
     "E535": Code("networks do not belong together", "Networks of different models were given for one system."),
     "E536": Code("recordings of one name", "Several recordings would be separated into files of the same name."),
     "E537": Code("no int8 products", "This build of torch, or this device, cannot multiply in int8 as was asked."),
-    "E537": Code("tokens are not in chunks", "A prompt, a length or a window is no multiple of the network's chunk."),
+    "E538": Code("tokens are not in chunks", "A prompt, a length or a window is no multiple of the network's chunk."),
     "E540": Code("references unusable", "A data directory lacks sources, or mixtures and sources differ in length."),
     "E541": Code("no estimates", "A directory that is to be scored holds no spk1.scp."),
     "E542": Code("estimates missing", "Utterances of the data have no estimate, or none of a lower speaker number."),

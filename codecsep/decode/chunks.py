@@ -135,4 +135,4 @@ def _check(step: ChunkStep, prompt: Tensor, lengths: Sequence[int]) -> None:
 
 
 def _not_chunks(what: str, count: int, chunk: int, fix: str) -> DecodeError:
-    return DecodeError("E537", f"{what} of {count} tokens is not made of chunks of {chunk}", "decoding", fix)
+    return DecodeError("E538", f"{what} of {count} tokens is not made of chunks of {chunk}", "decoding", fix)
