@@ -173,7 +173,8 @@ def describe(config: Config) -> CodecInfo:
     hop = config.encoder.hop()
     output_rate = config.sample_rate * config.decoder.hop // hop
     frame_rate = config.sample_rate / hop
-    return CodecInfo("focalcodec", "0", config.sample_rate, frame_rate, hop, 1, 1 << config.bits, 0, output_rate)
+    size, chunk = 1 << config.bits, config.encoder.chunk
+    return CodecInfo("focalcodec", "0", config.sample_rate, frame_rate, hop, 1, size, 0, output_rate, chunk)
 
 
 def convert(weights: Path, config: Config) -> dict[str, Tensor]:

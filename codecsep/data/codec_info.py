@@ -9,7 +9,7 @@ from pathlib import Path
 from codecsep.data import atomic
 from codecsep.errors import CodecsepError
 
-OPTIONAL = {"delay_samples", "output_rate"}
+OPTIONAL = {"delay_samples", "output_rate", "chunk"}
 
 
 class ArkError(CodecsepError):
@@ -21,7 +21,8 @@ class CodecInfo:
     """What must be known of a codec to use its codes.
 
     fingerprint: sha256 of its weights, in hex. sample_rate, hop: of the audio that it encodes; output_rate: of what it
-    decodes (left out: the same). delay_samples: by which decoded speech lags, at output_rate.
+    decodes (left out: the same). delay_samples: by which decoded speech lags, at output_rate. chunk: codes come in
+    multiples of so many frames, the last ones filled up.
     """
 
     name: str
@@ -33,6 +34,7 @@ class CodecInfo:
     codebook_size: int
     delay_samples: int = 0
     output_rate: int = 0
+    chunk: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_rate", self.output_rate or self.sample_rate)
@@ -64,7 +66,7 @@ def read_codec_info(directory: Path | str) -> CodecInfo:
 
 def _right_fields(info: CodecInfo) -> dict[str, bool]:
     """Which fields are of their type and range. The name becomes the name of a module and of a file."""
-    counts = ("sample_rate", "output_rate", "hop", "num_codebooks", "codebook_size")
+    counts = ("sample_rate", "output_rate", "hop", "num_codebooks", "codebook_size", "chunk")
     right = {name: type(value := getattr(info, name)) is int and 0 < value < 1 << 31 for name in counts}
     right["name"] = isinstance(info.name, str) and bool(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", info.name))
     right["fingerprint"] = isinstance(info.fingerprint, str) and bool(re.fullmatch("[0-9a-f]{1,64}", info.fingerprint))

@@ -7,7 +7,8 @@ TOLERANCE = 1  # frame
 
 def check_span(num_frames: int, shortest: float, longest: float, info: CodecInfo, where: str, fix: str) -> None:
     """Raise ArkError (E305) unless `num_frames` fit a signal of `shortest` to `longest` samples at the codec's rate."""
-    if shortest / info.hop - TOLERANCE <= num_frames <= longest / info.hop + TOLERANCE and num_frames >= 1:
+    most = longest / info.hop + max(TOLERANCE, info.chunk)
+    if shortest / info.hop - TOLERANCE <= num_frames <= most and num_frames >= 1:
         return
     wanted = f"{longest:g}" if shortest == longest else f"{shortest:g} to {longest:g}"
     what = f"{num_frames} frames of {info.hop} samples; the audio has {wanted} samples at {info.sample_rate} Hz"

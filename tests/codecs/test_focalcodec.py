@@ -56,7 +56,7 @@ def codec():
 def test_description_of_the_default():
     info = focalcodec.describe(Config())
     assert (info.sample_rate, info.output_rate, info.hop, info.frame_rate) == (16000, 24000, 320, 50.0)
-    assert (info.num_codebooks, info.codebook_size) == (1, 4096)
+    assert (info.num_codebooks, info.codebook_size, info.chunk) == (1, 4096, 4)
 
 
 def test_first_bit_is_the_most_significant():

@@ -1,5 +1,7 @@
 """Row G14: what is in two sets is found; codes and audio that do not last equally long are found too."""
 
+from dataclasses import replace
+
 import pytest
 
 from codecsep.data import datadir, splits
@@ -69,3 +71,13 @@ def test_a_source_may_end_before_its_mixture(frames, is_ok):
         return
     with pytest.raises(ArkError, match="E305 a: .* 0 to 16000 samples"):
         check_span(frames, 0, 16000, INFO, "a", "again")
+
+
+@pytest.mark.parametrize(("frames", "is_ok"), [(49, True), (52, True), (54, True), (55, False), (48, False)])
+def test_a_codec_may_fill_its_last_chunk(frames, is_ok):
+    chunked = replace(INFO, chunk=4)
+    if is_ok:
+        check_span(frames, 16000, 16000, chunked, "a", "again")
+        return
+    with pytest.raises(ArkError, match="E305 a: "):
+        check_span(frames, 16000, 16000, chunked, "a", "again")
