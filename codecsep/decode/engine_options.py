@@ -12,7 +12,7 @@ CHOICES = {
     "policy": ("auto", "compacted", "refilled"),
     "attention": ("auto", "fused", "matmul"),
 }
-LOWEST = {"slots": 1, "window": 1, "look_every": 0}
+LOWEST = {"slots": 1, "bucket": 1, "look_every": 0}
 GPU_LOOK_EVERY = 16
 
 
@@ -25,7 +25,7 @@ class EngineOptions:
     policy: compacted: batches of `slots` sorted by length, from which ended rows leave (a CPU does less work in smaller
         batches); refilled: a waiting mixture takes the place of one that has ended (a GPU takes as long for a smaller
         batch, and captured graphs want one shape); auto: by the device.
-    window: cached positions that a refilled step looks at are a multiple of this; on a GPU each has its own graph.
+    bucket: cached positions that a refilled step looks at are a multiple of this; on a GPU each has its own graph.
     look_every: steps between two looks at which rows have ended; 0: 1 on a CPU, 16 on a GPU, for which looking is
         waiting.
 
@@ -38,7 +38,7 @@ class EngineOptions:
     cache: str = "auto"  # auto | fp32 | bf16
     policy: str = "auto"  # auto | compacted | refilled
     attention: str = "auto"  # auto | fused | matmul
-    window: int = 128
+    bucket: int = 128
     look_every: int = 0
 
     def __post_init__(self) -> None:

@@ -66,6 +66,15 @@ class StepMaker(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Ticket:
+    """A request, which one it is, and its bound with the slack of the options."""
+
+    index: int
+    bound: int
+    request: Request
+
+
 @dataclass
 class _Job:
     """One call of `decode_queue`."""
@@ -74,21 +83,19 @@ class _Job:
     vocab: Vocab
     options: DecodeOptions
     engine: EngineOptions
-    requests: list[Request]  # the longest first
-    bounds: dict[str, int]
+    queue: list[_Ticket]  # the longest first
     limit: int
-    found: dict[str, Decoded] = field(default_factory=dict)
+    found: dict[int, Decoded] = field(default_factory=dict)
 
     @property
     def looks(self) -> int:
         return self.engine.looks(self.maker.device.type == "cuda", self.options.leave_every)
 
-    def bounds_of(self, requests: Sequence[Request]) -> Tensor:
-        bounds = [self.bounds[request.key] for request in requests]
-        return torch.tensor(bounds, dtype=torch.int64, device=self.maker.device)
+    def bounds_of(self, tickets: Sequence[_Ticket]) -> Tensor:
+        return torch.tensor([ticket.bound for ticket in tickets], dtype=torch.int64, device=self.maker.device)
 
-    def rows_of(self, requests: Sequence[Request]) -> Rows:
-        return Rows(self.vocab, self.options, self.bounds_of(requests), [r.key for r in requests], self.limit)
+    def rows_of(self, tickets: Sequence[_Ticket]) -> Rows:
+        return Rows(self.vocab, self.options, self.bounds_of(tickets), _keys(tickets), self.limit)
 
 
 @torch.inference_mode()
@@ -104,21 +111,26 @@ def decode_queue(
 
     max_steps: never more tokens than this, e.g. the size of a position table; a row that is cut has `missing_eos`.
     Returns, in the order of the requests, the tokens [S_i] int64 from <sos> to <eos> unless cut, and their DecodeStats.
-    Raises ValueError when two requests have one key or a bound is below 1, DecodeError on NaN logits.
+    Raises ValueError when a bound is below 1, DecodeError on NaN logits.
     """
-    keys = [request.key for request in requests]
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"{len(keys)} requests have {len(set(keys))} keys; give each its own")
     frames = torch.tensor([request.max_frames for request in requests], dtype=torch.int64)
-    bounds = speaker_bounds(options, frames, len(keys))
-    order = sorted(requests, key=lambda request: -request.max_frames)
+    bounds = speaker_bounds(options, frames, len(requests))
+    tickets = [_Ticket(*pair) for pair in zip(range(len(requests)), bounds.tolist(), requests, strict=True)]
+    queue = sorted(tickets, key=lambda ticket: -ticket.bound)
     limit = step_limit(options, bounds, max_steps)
-    bound_of = dict(zip(keys, bounds.tolist(), strict=True))
-    job = _Job(maker, vocab, options, engine or EngineOptions(), order, bound_of, limit)
+    job = _Job(maker, vocab, options, engine or EngineOptions(), queue, limit)
     if requests:
         _policy(job)(job)
-    pairs = [job.found[key] for key in keys]
+    pairs = [job.found[index] for index in range(len(requests))]
     return [tokens for tokens, _ in pairs], [stats for _, stats in pairs]
+
+
+def _keys(tickets: Sequence[_Ticket]) -> list[str]:
+    return [ticket.request.key for ticket in tickets]
+
+
+def _given(tickets: Sequence[_Ticket]) -> list[Any]:
+    return [ticket.request.given for ticket in tickets]
 
 
 def _policy(job: _Job) -> Any:
@@ -128,18 +140,18 @@ def _policy(job: _Job) -> Any:
 
 
 def _compacted(job: _Job) -> None:
-    for start in range(0, len(job.requests), job.engine.slots):
-        batch = job.requests[start : start + job.engine.slots]
-        _one_batch(job, batch, job.maker.lockstep([request.given for request in batch]))
+    for start in range(0, len(job.queue), job.engine.slots):
+        batch = job.queue[start : start + job.engine.slots]
+        _one_batch(job, batch, job.maker.lockstep(_given(batch)))
 
 
-def _one_batch(job: _Job, batch: list[Request], step: Step) -> None:
+def _one_batch(job: _Job, batch: list[_Ticket], step: Step) -> None:
     """Decode rows that begin together until all have left."""
     rows = job.rows_of(batch)
     while True:
         gone = rows.ended()
         for place, decoded in zip(gone, rows.take(gone) if gone else [], strict=True):
-            job.found[batch[place].key] = decoded
+            job.found[batch[place].index] = decoded
         if len(gone) == len(rows):
             return
         if gone:
@@ -148,8 +160,8 @@ def _one_batch(job: _Job, batch: list[Request], step: Step) -> None:
             rows.advance(step)
 
 
-def _left(batch: list[Request], rows: Rows, step: Step, gone: Sequence[int]) -> list[Request]:
-    """Close the gaps; the requests as they stand now."""
+def _left(batch: list, rows: Rows, step: Step, gone: Sequence[int]) -> list:
+    """Close the gaps; the members of the batch as they stand now."""
     stay = without(len(rows), gone)
     places = torch.tensor(stay, dtype=torch.int64, device=rows.last.device)
     step.keep(places)
@@ -158,11 +170,11 @@ def _left(batch: list[Request], rows: Rows, step: Step, gone: Sequence[int]) -> 
 
 
 def _beams(job: _Job) -> None:
-    for start in range(0, len(job.requests), job.engine.slots):
-        batch = job.requests[start : start + job.engine.slots]
-        step = job.maker.lockstep([request.given for request in batch])
+    for start in range(0, len(job.queue), job.engine.slots):
+        batch = job.queue[start : start + job.engine.slots]
+        step = job.maker.lockstep(_given(batch))
         found = beam.search(step, job.vocab, job.options, job.bounds_of(batch), job.limit)
-        job.found |= {request.key: pair for request, pair in zip(batch, zip(*found, strict=True), strict=True)}
+        job.found |= {ticket.index: pair for ticket, pair in zip(batch, zip(*found, strict=True), strict=True)}
 
 
 def _refilled(job: _Job) -> None:
@@ -174,10 +186,10 @@ class _Slots:
 
     def __init__(self, job: _Job) -> None:
         self.job, self.runner = job, make_runner(job.maker.device)
-        self.busy: list[Request | None] = list(job.requests[: job.engine.slots])
-        self.waiting = job.requests[job.engine.slots :][::-1]
-        self.step = job.maker.slots([request.given for request in job.requests[: job.engine.slots]])
-        self.rows = job.rows_of(job.requests[: job.engine.slots])
+        first = job.queue[: job.engine.slots]
+        self.busy: list[_Ticket | None] = list(first)
+        self.waiting = job.queue[job.engine.slots :][::-1]
+        self.step, self.rows = job.maker.slots(_given(first)), job.rows_of(first)
 
     def run(self) -> None:
         """Until the queue is empty and all have ended."""
@@ -194,7 +206,7 @@ class _Slots:
 
     def _store(self, gone: Sequence[int]) -> None:
         for place, decoded in zip(gone, self.rows.take(gone), strict=True):
-            self.job.found[self.busy[place].key] = decoded
+            self.job.found[self.busy[place].index] = decoded
             self.busy[place] = None
 
     def _fill(self, free: list[int]) -> None:
@@ -202,16 +214,16 @@ class _Slots:
         places, idle = free[: len(self.waiting)], free[len(self.waiting) :]
         if places:
             fresh = [self.waiting.pop() for _ in places]
-            self.step.admit(places, [request.given for request in fresh])
+            self.step.admit(places, _given(fresh))
             index = torch.tensor(places, dtype=torch.int64, device=self.rows.last.device)
-            self.rows.admit(index, self.job.bounds_of(fresh), [request.key for request in fresh])
-            for place, request in zip(places, fresh, strict=True):
-                self.busy[place] = request
+            self.rows.admit(index, self.job.bounds_of(fresh), _keys(fresh))
+            for place, ticket in zip(places, fresh, strict=True):
+                self.busy[place] = ticket
         if idle:
             self._give_up(idle)
 
     def _give_up(self, idle: list[int]) -> None:
-        free = [place for place, request in enumerate(self.busy) if request is None]
+        free = [place for place, ticket in enumerate(self.busy) if ticket is None]
         if len(free) < len(self.busy) and len(free) >= FEW * len(self.busy):
             self.runner.forget()  # its graphs write to the rows as they stood
             self.busy = _left(self.busy, self.rows, self.step, free)

@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
 from codecsep.errors import CodecsepError
 
@@ -40,7 +41,13 @@ class Separation:
 
 
 class Separator(Protocol):
-    """Anything that separates mixtures (float32 [L] at the codec's rate) into codes."""
+    """Anything that separates mixtures (float32 [L] at its own `sample_rate`, whatever the codec's is) into codes.
+
+    One that has `queues = True` is given any number of mixtures at once and keeps the memory that it needs bounded
+    itself; any other is given a batch of similar length.
+    """
+
+    sample_rate: int
 
     def separate(
         self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]
@@ -60,13 +67,14 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"codecsep.models.{name}")
 
 
-def join(module: ModuleType, models: Sequence) -> Separator:
-    """One separator from the trained models of `module`, which offers `join` when it needs several (slm_ss: ar, nar).
+def join(module: ModuleType, models: Sequence, how: EngineOptions | None = None) -> Separator:
+    """One separator from the trained models of `module`, which offers `join` when it needs several (slm_ss: ar, nar) or
+    decodes token by token, as `how` says.
 
     Raises ModelError when one model was wanted and several were given.
     """
     if hasattr(module, "join"):
-        return module.join(models)
+        return module.join(models, how or EngineOptions())
     if len(models) != 1:
         what = f"{module.__name__.rsplit('.', 1)[-1]} separates with one experiment, got {len(models)}"
         raise ModelError("E508", what, "", "give one experiment")

@@ -95,6 +95,7 @@ class Model(nn.Module):
     """Mixture [L] -> codes of `num_speakers` speakers, frame by frame."""
 
     fields = ("mixture", "codes")
+    sample_rate = 16000  # of the mixtures that the encoders read
 
     def __init__(self, config: Config):
         super().__init__()

@@ -10,6 +10,8 @@ starts from the AR part's and usually freezes it (`init` and `freeze` of the tra
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,22 +21,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codecsep.codecs.encoders import EncoderConfig, FusedEncoder
-from codecsep.decode import autoregressive, levels
+from codecsep.decode import levels
+from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
+from codecsep.decode.queue import Request, decode_queue
+from codecsep.decode.step import DecodeStats
 from codecsep.models.base import ModelError, Separation, require_targets
 from codecsep.nn.attention import init_weights
 from codecsep.nn.codebooks import make_tables
+from codecsep.nn.fast_decoder import FastConfig
 from codecsep.nn.sampling import draw_levels, levels_in_turn, replace_share, sample
+from codecsep.nn.sequence_engine import SequenceEngine
 from codecsep.nn.sequence_positions import PositionConfig, make_positions
-from codecsep.nn.sequence_step import SequenceStep
 from codecsep.nn.token_loss import token_loss
 from codecsep.nn.transformer import Decoder, TransformerConfig
 from codecsep.tokens import sot
-from codecsep.tokens.padding import pad_sequences
+from codecsep.tokens.padding import length_mask, pad_sequences
 from codecsep.tokens.vocab import Vocab
 
 SAMPLE_RATE = 16000  # of the mixtures that the encoders read
 MEMORY_RATE = 50.0  # frames a second of every encoder in codecs/
+DEFAULT_ENGINE = EngineOptions()
 MEMORY_OFFSETS = {"ar": 0, "nar": -1}  # after frame t - 1 the AR part writes frame t; a NAR step is about its own frame
 
 
@@ -91,6 +98,17 @@ class TokenNetwork(nn.Module):
         """ids of one level, padding included, -> vectors; padding reads row 0 and is masked elsewhere."""
         return self.tables.embed(level, ids.masked_fill(ids == self.vocab.pad, 0))
 
+    @torch.inference_mode()
+    def remember(self, mixtures: Sequence[Tensor], batch_size: int) -> list[Tensor]:
+        """Mixtures [L_i] -> memories [M_i, D], in the order given; encoded in batches of similar length."""
+        device, memories = next(self.parameters()).device, [torch.empty(0)] * len(mixtures)
+        for places in similar([len(mixture) for mixture in mixtures], batch_size):
+            wav, lengths = pad_sequences([mixtures[place] for place in places], 0.0)
+            memory, valid = self.encoder(wav.to(device), lengths.to(device))
+            for place, row, size in zip(places, memory, valid.sum(1).tolist(), strict=True):
+                memories[place] = row[:size].clone()
+        return memories
+
     def head(self, hidden: Tensor, level: int) -> Tensor:
         """hidden [.., D] -> logits [.., V]: the product with the level's own embedding table."""
         return F.linear(hidden, *self.tables.output(level))
@@ -126,16 +144,22 @@ class AutoregressivePart(TokenNetwork):
         random = torch.randint_like(ids, self.config.codebook_size)
         return replace_share(ids, random, self.config.token_dropout, is_code)
 
-    @torch.inference_mode()
+    def engine(self, options: EngineOptions) -> SequenceEngine:
+        """The copy of this network, as it is now, that `generate` decodes with."""
+        how = FastConfig(options.precision, options.cache_of(), options.attention)
+        return SequenceEngine(self, how, options.bucket)
+
+    def request(self, key: str, num_samples: int, memory: Tensor) -> Request:
+        """A mixture in the queue of `generate`: each speaker is bounded by the mixture's codec frames."""
+        frames = max(1, math.ceil(num_samples * self.config.frame_rate / SAMPLE_RATE))
+        return Request(key, frames, memory)
+
     def generate(
-        self, wav: Tensor, lengths: Tensor, options: DecodeOptions, keys: Sequence[str]
-    ) -> tuple[list[Tensor], list[autoregressive.DecodeStats]]:
-        """Level-0 sequences of a batch of mixtures, each speaker bounded by the mixture's codec frames."""
-        memory, valid = self.encoder(wav, lengths)
+        self, engine: SequenceEngine, requests: Sequence[Request], options: DecodeOptions, how: EngineOptions
+    ) -> tuple[list[Tensor], list[DecodeStats]]:
+        """Level-0 sequences of mixtures, in the order given."""
         limit = self.config.max_positions if self.config.positions == "absolute" else None
-        bounds = torch.ceil(lengths * (self.config.frame_rate / SAMPLE_RATE)).long().clamp_min(1)
-        step = SequenceStep(self, memory, valid)
-        return autoregressive.decode(step, len(memory), self.vocab, options, bounds, keys, limit)
+        return decode_queue(engine, requests, self.vocab, options, how, limit)
 
 
 class NonAutoregressivePart(TokenNetwork):
@@ -194,9 +218,13 @@ class NonAutoregressivePart(TokenNetwork):
         return levels_in_turn(batch, highest, device)
 
     @torch.inference_mode()
-    def fill(self, wav: Tensor, lengths: Tensor, level0: Tensor, options: DecodeOptions) -> Tensor:
-        """Level-0 sequences [B, S] (padded) of these mixtures -> [B, K, S], or fewer levels (options.num_levels)."""
-        memory, valid = self.encoder(wav, lengths)
+    def fill(self, memories: Sequence[Tensor], level0: Sequence[Tensor], options: DecodeOptions) -> Tensor:
+        """Level-0 sequences [S_i] of mixtures with memories [M_i, D] -> [B, K, S], padded, or fewer levels
+        (options.num_levels)."""
+        level0, _ = pad_sequences(level0, self.vocab.pad)
+        memory = nn.utils.rnn.pad_sequence(list(memories), batch_first=True)
+        lengths = torch.tensor([len(frames) for frames in memories], device=memory.device)
+        valid = length_mask(lengths, memory.shape[1])
 
         def level_step(sequence: Tensor, level: int) -> Tensor:
             wanted = torch.full((len(sequence),), level, device=sequence.device)
@@ -250,28 +278,61 @@ class Model(nn.Module):
 class Pipeline:
     """The AR part, then the NAR part: a `models.base.Separator`.
 
-    Without a NAR part only codebook 0 is filled, which a codec decodes to rough but intelligible speech.
+    Without a NAR part only codebook 0 is filled, which a codec decodes to rough but intelligible speech.  The networks
+    must not change any more once it has separated something.
     """
 
-    def __init__(self, autoregressive_part: AutoregressivePart, nonautoregressive_part: NonAutoregressivePart | None):
-        self.ar = autoregressive_part
-        self.nar = nonautoregressive_part
+    sample_rate = SAMPLE_RATE
+    queues = True
+
+    def __init__(
+        self, ar: AutoregressivePart, nar: NonAutoregressivePart | None, how: EngineOptions = DEFAULT_ENGINE
+    ) -> None:
+        self.ar, self.nar, self.how = ar, nar, how
+        self.shared = nar is not None and _same_weights(ar.encoder, nar.encoder)
+
+    @functools.cached_property
+    def engine(self) -> SequenceEngine:
+        """Made when the first mixture comes: the networks are on their device then."""
+        return self.ar.engine(self.how)
 
     def separate(self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]) -> list[Separation]:
-        """Mixtures (float32 [L] at 16 kHz) -> codes per speaker; as many speakers as the decoded <sc> imply."""
-        device = next(self.ar.parameters()).device
-        wav, lengths = pad_sequences([torch.as_tensor(m) for m in mixtures], 0.0)
-        wav, lengths = wav.to(device), lengths.to(device)
-        rows, stats = self.ar.generate(wav, lengths, options, keys)
-        sequences, _ = pad_sequences(rows, self.ar.vocab.pad)
-        filled = self.nar.fill(wav, lengths, sequences, options) if self.nar else sequences[:, None]
-        found = []
-        for row, stat, tokens in zip(filled.cpu(), stats, rows, strict=True):
-            found.append(Separation(sot.split(row[:, : len(tokens)], self.ar.vocab), stat.as_dict()))
-        return found
+        """Mixtures (float32 [L] at 16 kHz), any number -> codes per speaker; as many as the decoded <sc> imply."""
+        waves = [torch.as_tensor(mixture) for mixture in mixtures]
+        memories = self.ar.remember(waves, self.how.slots)
+        requests = [self.ar.request(key, len(w), m) for key, w, m in zip(keys, waves, memories, strict=True)]
+        rows, stats = self.ar.generate(self.engine, requests, options, self.how)
+        filled = self._fill(waves, memories, rows, options) if self.nar else [row[None] for row in rows]
+        pairs = zip(filled, stats, strict=True)
+        return [Separation(sot.split(matrix.cpu(), self.ar.vocab), stat.as_dict()) for matrix, stat in pairs]
+
+    def _fill(
+        self, waves: list[Tensor], memories: list[Tensor], rows: list[Tensor], options: DecodeOptions
+    ) -> list[Tensor]:
+        """All levels of every row, [K, S_i]; in batches of similar length."""
+        if not self.shared:
+            memories = self.nar.remember(waves, self.how.slots)
+        filled = list(rows)
+        for places in similar([len(row) for row in rows], self.how.slots):
+            batch = self.nar.fill([memories[place] for place in places], [rows[place] for place in places], options)
+            for place, matrix in zip(places, batch, strict=True):
+                filled[place] = matrix[:, : len(rows[place])]
+        return filled
 
 
-def join(models: Sequence[Model]) -> Pipeline:
+def similar(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """The places 0 .. n - 1 in batches of similar length, the longest first."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def _same_weights(first: nn.Module, second: nn.Module) -> bool:
+    """Do two encoders compute the same?  Then a memory is computed once for both parts."""
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def join(models: Sequence[Model], how: EngineOptions = DEFAULT_ENGINE) -> Pipeline:
     """A separator from trained parts, in any order.  Raises ModelError unless there is one AR and at most one NAR part
     for the same codec."""
     parts = {model.config.part: model.part for model in models}
@@ -283,4 +344,4 @@ def join(models: Sequence[Model]) -> Pipeline:
     if len(sizes) > 1:
         what = f"the ar and nar parts were trained on different codecs (codebook size, number): {sorted(sizes)}"
         raise ModelError("E508", what, "", "train both on the tokens of one codec")
-    return Pipeline(parts["ar"], parts.get("nar"))
+    return Pipeline(parts["ar"], parts.get("nar"), how)
