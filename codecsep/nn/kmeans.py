@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 14  # points whose distances to all centres are in memory at once
+BLOCK = 1 << 12  # points whose distances to all centres are in memory at once
 SAMPLE = 16  # points per centre from which the start is drawn
 
 

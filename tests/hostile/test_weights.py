@@ -6,12 +6,10 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from bombs import Bomb
+from bombs import MAKERS, state_dict
 
 from codecsep.codecs import wavlm
 from codecsep.errors import CodecsepError
@@ -27,33 +25,6 @@ try:
 except CodecsepError as error:
     print(error)
 """
-
-
-def torch_package(path: Path, canary: Path) -> None:
-    """What `DAC.load` tries first: source code inside a file of weights."""
-    with torch.package.PackageExporter(path) as exporter:
-        exporter.save_source_string("evil", f"import subprocess\nsubprocess.call(['touch', {str(canary)!r}])\n")
-        exporter.save_pickle("model", "model.pkl", {"a": 1})
-
-
-def script(path: Path, canary: Path) -> None:
-    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
-
-
-def numpy_objects(path: Path, canary: Path) -> None:
-    with open(path, "wb") as file:
-        np.save(file, np.array([Bomb(canary)], dtype=object), allow_pickle=True)
-
-
-def state_dict(path: Path, canary: Path) -> None:
-    torch.save({"model": torch.zeros(2), "extra": Bomb(canary)}, path)
-
-
-def old_format(path: Path, canary: Path) -> None:
-    torch.save({"extra": Bomb(canary)}, path, _use_new_zipfile_serialization=False)
-
-
-MAKERS = [state_dict, old_format, torch_package, script, numpy_objects]
 
 
 @pytest.mark.filterwarnings("ignore")
