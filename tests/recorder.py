@@ -20,6 +20,7 @@ def outputs(program: str, words: list[str]) -> list[Path]:
     if program == "build_sequences":
         return [option(words, "--dump") / "seq.scp"]
     makes = {
+        "train_kmeans": ("centres.safetensors",),
         "get_codec": ("codec.json",),
         "tokenise": ("codes.scp", "spk1_codes.scp"),
         "train": ("best.safetensors",),
