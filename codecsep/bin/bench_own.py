@@ -11,10 +11,8 @@ from torch import Tensor
 from codecsep.bin.bench_queue import NUM_SPEAKERS, Utterance
 from codecsep.decode.engine_options import CHOICES, EngineOptions
 from codecsep.decode.options import DecodeOptions
-from codecsep.decode.queue import Request, StepMaker, decode_queue
+from codecsep.decode.queue import Request, StepMaker
 from codecsep.models.slm_ss import AutoregressivePart
-from codecsep.nn.fast_decoder import FastConfig
-from codecsep.nn.sequence_engine import SequenceEngine
 
 EXACT = DecodeOptions(num_speakers=NUM_SPEAKERS, length_rule="exact")  # as many frames as each utterance asks for
 SAMPLED = DecodeOptions("sample", 0.8, 50, 0.9, num_speakers=NUM_SPEAKERS, length_rule="exact")
@@ -25,9 +23,8 @@ class Own:
     """The AR part of SLM-SS at one precision, with all rules of its sequences."""
 
     def __init__(self, part: AutoregressivePart, precision: str):
-        self.vocab, self.precision = part.vocab, precision
-        options = EngineOptions(precision=precision)
-        self.engine = SequenceEngine(part, FastConfig(precision, options.cache_of(), options.attention), options.window)
+        self.part, self.precision = part, precision
+        self.engine = part.engine(EngineOptions(precision=precision))
 
     def decode(self, rows: Sequence[Utterance], options: DecodeOptions = EXACT) -> list[int]:
         """One batch. Tokens decoded for each row."""
@@ -39,12 +36,11 @@ class Own:
 
     def choose_only(self, rows: Sequence[Utterance], options: DecodeOptions) -> list[int]:
         """As `decode`, with a network that takes no time: rules, noise, choice and bookkeeping are left."""
-        return self._run(Constant(self.vocab.size, self.engine.device), rows, len(rows), options)
+        return self._run(Constant(self.part.vocab.size, self.engine.device), rows, len(rows), options)
 
     def _run(self, maker: StepMaker, queue: Sequence[Utterance], slots: int, options: DecodeOptions) -> list[int]:
         requests = [Request(row.key, row.frames, row.memory) for row in queue]
-        engine = EngineOptions(slots, self.precision)
-        found, _ = decode_queue(maker, requests, self.vocab, options, engine)
+        found, _ = self.part.generate(maker, requests, options, EngineOptions(slots, self.precision))
         return [len(tokens) - 1 for tokens in found]
 
 

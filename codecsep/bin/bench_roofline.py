@@ -71,7 +71,7 @@ def copy_bandwidth(num_bytes: float, device: str, clock: Clock) -> float:
     """Bytes/s read and written by copying so many bytes to and fro; the working set is num_bytes."""
     size = max(int(num_bytes) // 8, 4096)  # half of it is read, half written, four bytes each
     source, target = torch.zeros(size, device=device), torch.zeros(size, device=device)
-    count = max(1, int(2**29 // (8 * size)))
+    count = max(1, int(2**28 // (8 * size)))
     return 8 * size * count / _best(lambda: [target.copy_(source) for _ in range(count)], clock)
 
 
@@ -79,7 +79,7 @@ def gemm_rate(rows: int, size: int, dtype: torch.dtype, device: str, clock: Cloc
     """Flop/s of [rows, size] times [size, size]."""
     left, right = (torch.ones(n, size, device=device, dtype=dtype) for n in (rows, size))
     flops = 2.0 * rows * size * size
-    count = max(1, int(2**32 // flops))
+    count = max(1, int(2**31 // flops))
     return flops * count / _best(lambda: [left @ right for _ in range(count)], clock)
 
 

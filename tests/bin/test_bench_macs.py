@@ -33,7 +33,6 @@ def test_attention_is_counted():
     ("name", "gmac"),
     [
         ("EnCodec 24 kHz encoder", 1.49),
-        ("DAC 16 kHz encoder", 12.28),
         ("DAC 16 kHz decoder", 27.80),
         ("WavLM large", 17.8),
     ],
