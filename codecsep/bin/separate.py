@@ -3,7 +3,7 @@
 Recordings of any rate, length and number of channels; writes out/<name>_spk1.wav, out/<name>_spk2.wav, ... with the
 rate and length of the recording. With --data data/<set>: reads wav.scp alone (never the references) and writes
 out/wav/<id>_spk<j>.wav, out/spk<j>.scp, out/decode.tsv, out/decode.json and out/timing.json; a run that was killed goes
-on at the batch that it was in. The estimates of a mixture are scaled together so that their sum is as loud as it.
+on at the part that it was in. The estimates of a mixture are scaled together so that their sum is as loud as it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codecsep import config
+from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
 from codecsep.errors import CodecsepError
 
@@ -40,6 +41,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--codec", type=Path, help="directory of the codec (--exp's)")
     parser.add_argument("--batch_size", type=int, default=8, help="mixtures at a time (8); the result is the same")
     parser.add_argument(
+        "--part_size", type=int, default=0, help="--data: mixtures that are saved together (0: 8 times batch_size)"
+    )
+    parser.add_argument(
         "--window", type=float, help="seconds; longer recordings are cut (files: 8, --data: not cut unless given)"
     )
     parser.add_argument("--overlap", type=float, default=FILE_OVERLAP_SECONDS, help="seconds shared by windows (2)")
@@ -47,10 +51,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_seconds", type=float, default=0, help="--data: s that a mixture may take (0: any time)")
     parser.add_argument("--force", action="store_true", help="--data: decode once more although it is up to date")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (auto: a GPU where there is one)")
-    group = parser.add_argument_group("decoding options (they override --config)")
-    for field in dataclasses.fields(DecodeOptions):
-        group.add_argument(f"--{field.name}", metavar="X", help=f"default {field.default}")
+    _add_options(parser, "decoding options (they override --config)", DecodeOptions)
+    _add_options(parser, "engine: how fast, at which precision", EngineOptions, leave_out="slots")
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, title: str, kind: type, leave_out: str = "") -> None:
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(kind):
+        if field.name != leave_out:
+            group.add_argument(f"--{field.name}", metavar="X", help=f"default {field.default}")
 
 
 @config.command(PROG)
@@ -58,16 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     _check(args)
     models, codec = experiments(args)
-    options = config.load(DecodeOptions, args.config or _recipe_config(args, models), _overrides(args))
+    options = config.load(DecodeOptions, args.config or _recipe_config(args, models), _overrides(args, DecodeOptions))
+    how = config.load(EngineOptions, None, ["--slots", str(args.batch_size), *_overrides(args, EngineOptions)])
     if args.data is not None:
         from codecsep.bin.separate_data import separate_data
 
-        return separate_data(args, models, codec, options)
+        return separate_data(args, models, codec, options, how)
     from codecsep.bin.separate_files import separate_files
 
     if args.window is None:
         args.window = FILE_WINDOW_SECONDS
-    return separate_files(args, models, codec, options)
+    return separate_files(args, models, codec, options, how)
 
 
 def experiments(args: argparse.Namespace) -> tuple[list[Path], Path]:
@@ -91,7 +102,8 @@ def default_exp() -> Path:
 def _check(args: argparse.Namespace) -> None:
     if bool(args.recordings) == (args.data is not None):
         raise CommandError("E860", "give either audio files or --data data/<set>", "", "see --help")
-    for name, low, high in (("batch_size", 1, None), ("max_seconds", 0, None), ("max_missing_eos", 0, 1)):
+    at_least = {"batch_size": 1, "part_size": 0, "max_seconds": 0}
+    for name, low, high in [*((name, low, None) for name, low in at_least.items()), ("max_missing_eos", 0, 1)]:
         value = getattr(args, name)
         if value < low or (high is not None and value > high):
             allowed = f"from {low} to {high}" if high is not None else f"at least {low}"
@@ -104,9 +116,9 @@ def _recipe_config(args: argparse.Namespace, models: list[Path]) -> Path | None:
     return path if args.data is None and path.is_file() else None
 
 
-def _overrides(args: argparse.Namespace) -> list[str]:
-    """The decoding options given on the command line, as `config.load` takes them."""
-    given = ((field.name, getattr(args, field.name)) for field in dataclasses.fields(DecodeOptions))
+def _overrides(args: argparse.Namespace, kind: type) -> list[str]:
+    """The options of this kind given on the command line, as `config.load` takes them."""
+    given = ((field.name, getattr(args, field.name, None)) for field in dataclasses.fields(kind))
     return [word for name, value in given if value is not None for word in (f"--{name}", value)]
 
 

@@ -6,7 +6,7 @@
 <out>/timing.json                              seconds and real-time factor: all that depends on the clock
 <out>/manifest.json  <out>/.done               written last
 
-What was there before stays until all mixtures are decoded, but is not done any more. A killed run goes on at the batch
+What was there before stays until all mixtures are decoded, but is not done any more. A killed run goes on at the part
 that it was in.
 """
 
@@ -28,16 +28,22 @@ from codecsep.bin.window import SeparationError, Window
 from codecsep.data import audio, datadir, manifest
 from codecsep.data.digest import text_sha256
 from codecsep.data.lock import locked
+from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
 from codecsep.faults import faultpoint
 
 if TYPE_CHECKING:
     from codecsep.bin.separation import Separated, System
 
-VERSION = 1  # counts changes of the code that change estimates
+VERSION = 2  # counts changes of the code that change estimates
 
 
-def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions) -> int:
+PART_BATCHES = 8  # batches in a part, unless --part_size says otherwise
+
+
+def separate_data(
+    args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions, how: EngineOptions
+) -> int:
     """Separate the mixtures of `args.data` into `args.out`; the exit status.
 
     Where the same inputs were decoded before, it says so and returns. Raises StageError when an input is not finished
@@ -48,17 +54,19 @@ def separate_data(args: argparse.Namespace, models: list[Path], codec: Path, opt
     for model in models:
         upstream.require(model, "4 or --stage 5")
     mixtures = datadir.DataDir(args.data).table("wav.scp")
-    work = work_of(args, models, codec, options)
+    work = work_of(args, models, codec, options, how)
     with locked(args.out):
         if not args.force and manifest.current(args.out, work) is None:
             parts.remove(args.out)
             print(f"{args.out}: already decoded ({len(mixtures)} mixtures), up to date", file=sys.stderr)
             return 0
-        decode(args, mixtures, models, codec, options, work)
+        decode(args, mixtures, models, codec, options, how, work)
     return 0
 
 
-def work_of(args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions) -> manifest.Work:
+def work_of(
+    args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions, how: EngineOptions
+) -> manifest.Work:
     """All that the estimates depend on."""
     weights = [path / name for path in models for name in ("best.safetensors", "config.yaml")]
     return manifest.Work(
@@ -68,6 +76,7 @@ def work_of(args: argparse.Namespace, models: list[Path], codec: Path, options: 
         values={"version": VERSION},
         settings={
             "options": dataclasses.asdict(options),
+            "engine": {"precision": how.precision, "cache": how.cache_of()},
             "window": dataclasses.asdict(Window(args.window, args.overlap)),
             "models": [str(path) for path in models],
             "max_seconds": args.max_seconds,
@@ -81,6 +90,7 @@ def decode(
     models: list[Path],
     codec: Path,
     options: DecodeOptions,
+    how: EngineOptions,
     work: manifest.Work,
 ) -> None:
     """Decode what is not decoded yet, then put all of it in its place."""
@@ -88,36 +98,37 @@ def decode(
     for path in mixtures.values():
         audio.num_samples(path)  # a missing or damaged recording is found before the work starts
     described = work.described()
-    # batches decide about the last bits of the estimates, and so does the device
-    identity = text_sha256(json.dumps([described, args.batch_size, args.device]))
+    part_size = args.part_size or PART_BATCHES * args.batch_size
+    # who is decoded together decides about the last bits of the estimates, and so do engine and device
+    identity = text_sha256(json.dumps([described, dataclasses.asdict(how), part_size, args.device]))
     kept = Parts(parts.folder_of(args.out), identity)
-    batches = list(batches_of(mixtures, args.batch_size))
+    batches = list(parts_of(mixtures, part_size))
     missing = [number for number, keys in enumerate(batches) if kept.found(number, keys) is None]
     if len(missing) < len(batches):
-        print(f"{args.out}: {len(batches) - len(missing)} of {len(batches)} batches are there", file=sys.stderr)
+        print(f"{args.out}: {len(batches) - len(missing)} of {len(batches)} parts are there", file=sys.stderr)
     if missing:
         from codecsep.bin.separation import load_system
 
         window = Window(args.window, args.overlap)
-        system = load_system(models, codec, options, window, args.batch_size, args.device)
+        system = load_system(models, codec, options, window, how, args.device)
         for number in missing:
-            one_batch(system, number, batches[number], mixtures, kept, args.max_seconds)
+            one_part(system, number, batches[number], mixtures, kept, args.max_seconds)
     found = [kept.found(number, keys) for number, keys in enumerate(batches)]
     check_ends({row["id"]: row for batch in found for row in batch["rows"]}, args.max_missing_eos)
     install(args.out, kept, found, work, described)
 
 
-def batches_of(mixtures: dict[str, str], batch_size: int) -> Iterator[list[str]]:
+def parts_of(mixtures: dict[str, str], part_size: int) -> Iterator[list[str]]:
     """Mixtures of similar length together, the longest first; the same whenever the recordings are."""
     order = sorted(mixtures, key=lambda key: (-audio.num_samples(mixtures[key]), key))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    for start in range(0, len(order), part_size):
+        yield order[start : start + part_size]
 
 
-def one_batch(
+def one_part(
     system: System, number: int, keys: list[str], mixtures: dict[str, str], kept: Parts, max_seconds: float
 ) -> None:
-    """Decode a batch, write its estimates and note it."""
+    """Decode a part, write its estimates and note it."""
     batch = [audio.read_audio(mixtures[key]) for key in keys]
     began = time.perf_counter()
     results = separate_in_time(system, batch, keys, max_seconds)
@@ -130,13 +141,13 @@ def one_batch(
             audio.write_audio(files[-1], estimate, rate)
     kept.note(number, rows, spent, files)
     total = sum(len(samples) / rate for samples, rate in batch)
-    print(f"batch {number + 1}: {len(keys)} mixtures, RTF {spent / total:.3f}", file=sys.stderr)
+    print(f"part {number + 1}: {len(keys)} mixtures, RTF {spent / total:.3f}", file=sys.stderr)
 
 
 def separate_in_time(
     system: System, batch: Sequence[tuple], keys: Sequence[str], max_seconds: float
 ) -> list[tuple[Separated, list[str]]]:
-    """Results and flags. Where a batch takes too long its mixtures are decoded alone; one that still does is silent."""
+    """Results and flags. What takes too long is decoded in halves; a mixture that does so alone is silent."""
     from codecsep.decode.deadline import OutOfTimeError, deadline
 
     try:
@@ -144,8 +155,9 @@ def separate_in_time(
             return [(result, []) for result in system(batch, keys)]
     except OutOfTimeError as error:
         if len(keys) > 1:
-            alone = [separate_in_time(system, [one], [key], max_seconds) for one, key in zip(batch, keys, strict=True)]
-            return [pair for pairs in alone for pair in pairs]
+            half = len(keys) // 2
+            first = separate_in_time(system, batch[:half], keys[:half], max_seconds)
+            return first + separate_in_time(system, batch[half:], keys[half:], max_seconds)
         print(f"{keys[0]}: {error}; its estimates are silent", file=sys.stderr)
         return [(silence(batch[0][0], system.options), ["time_out"])]
 

@@ -13,6 +13,7 @@ import soundfile
 from codecsep.bin.separation import Separated, load_system
 from codecsep.bin.window import Window
 from codecsep.data import audio
+from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
 from codecsep.errors import CodecsepError
 
@@ -21,12 +22,14 @@ class RecordingError(CodecsepError):
     """Recordings that cannot be separated as asked."""
 
 
-def separate_files(args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions) -> int:
+def separate_files(
+    args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions, how: EngineOptions
+) -> int:
     """Separate `args.recordings` into `args.out`; the exit status. All files are read before anything is written."""
     check_names(args.recordings)
     recordings = [(path, *read_mono(path)) for path in args.recordings]
     window = Window(args.window, args.overlap)
-    system = load_system(models, codec, options, window, args.batch_size, args.device)
+    system = load_system(models, codec, options, window, how, args.device)
     for path, samples, rate in recordings:
         (result,) = system([(samples, rate)], [path.stem])
         written = list(write(result, args.out, path.stem, rate))

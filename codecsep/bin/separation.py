@@ -20,6 +20,7 @@ from codecsep.bin.window import SeparationError, Window
 from codecsep.codecs import base as codecs
 from codecsep.codecs.base import Codec
 from codecsep.data import audio
+from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
 from codecsep.models import base as models_base
 from codecsep.models.base import Separator
@@ -28,6 +29,7 @@ from codecsep.tokens.padding import pad_sequences
 from codecsep.train import checkpoint
 
 OTHER_CODEC = "give the codec that the model was trained with (--codec)"
+WAVES_PER_MIXTURE = 2  # estimates that the codec decodes at a time, for each mixture of a batch
 SHORTEST_SECONDS = 0.1  # shorter mixtures are padded for the network: its front end needs a few frames
 
 
@@ -43,7 +45,11 @@ class Separated:
 
 @dataclass
 class System:
-    """Separator, codec and options; called with a few mixtures at a time. Works at the codec's rate inside."""
+    """Separator, codec and options; called with some mixtures at a time.
+
+    The separator is given mixtures at its own rate, whatever the codec encodes; the codec's audio comes at the codec's
+    `output_rate`, at which windows are joined, and goes to the mixture's rate from there.
+    """
 
     separator: Separator
     codec: Codec
@@ -54,7 +60,13 @@ class System:
 
     @property
     def rate(self) -> int:
-        return self.codec.info.sample_rate
+        """Of the mixtures inside."""
+        return self.separator.sample_rate
+
+    @property
+    def output_rate(self) -> int:
+        """Of the estimates inside."""
+        return self.codec.info.output_rate
 
     def __call__(self, mixtures: Sequence[tuple[np.ndarray, int]], keys: Sequence[str]) -> list[Separated]:
         """mixtures: (float32 [L], rate in Hz) each. Raises SeparationError, and what the model and the codec raise."""
@@ -65,15 +77,17 @@ class System:
         results = []
         for (samples, rate), parts in zip(mixtures, spans, strict=True):
             windows = [next(done) for _ in parts]
-            results.append(_join(windows, parts, self.rate, samples, rate))
+            spans_out = [(self._at_output(start), self._at_output(stop)) for start, stop in parts]
+            results.append(_join(windows, spans_out, self.output_rate, samples, rate))
         return results
 
     def _in_batches(self, pieces: list[np.ndarray], names: list[str]) -> list[Separated]:
-        """Batches of similar length; the results in the order given."""
+        """Batches of similar length, or all at once for a separator that queues them; results in the order given."""
         order = sorted(range(len(pieces)), key=lambda index: len(pieces[index]))
+        size = len(order) if getattr(self.separator, "queues", False) else self.batch_size
         results: dict[int, Separated] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
+        for start in range(0, len(order), max(size, 1)):
+            batch = order[start : start + size]
             found = self._batch([pieces[index] for index in batch], [names[index] for index in batch])
             results.update(zip(batch, found, strict=True))
         return [results[index] for index in range(len(pieces))]
@@ -88,9 +102,24 @@ class System:
         codes = [[self._checked(c, name) for c in s.codes] for s, name in zip(separations, names, strict=True)]
         waves = iter(self._waves([matrix for speakers in codes for matrix in speakers]))
         return [
-            _level([next(waves) for _ in speakers], speakers, piece, separation.stats, name)
+            self._levelled([next(waves) for _ in speakers], speakers, piece, separation.stats, name)
             for speakers, piece, separation, name in zip(codes, pieces, separations, names, strict=True)
         ]
+
+    def _levelled(
+        self, waves: list[np.ndarray], codes: list[torch.Tensor], piece: np.ndarray, stats: dict[str, Any], name: str
+    ) -> Separated:
+        """One window: estimates of its own length, at the rate of the codec's audio, and of its own level."""
+        if not waves:
+            raise SeparationError("E533", "the model gave no speaker", name, "train longer, or give --min_frames 1")
+        length = self._at_output(len(piece))
+        estimates = match_level(np.stack([fit(wave, length) for wave in waves]), piece)
+        counts = {name: int(stats[key]) for key, name in COUNTS.items() if key in stats}
+        return Separated(estimates, [matrix.shape[1] for matrix in codes], counts)
+
+    def _at_output(self, num_samples: int) -> int:
+        """A number of samples at the separator's rate, at the rate of the codec's audio."""
+        return round(num_samples * self.output_rate / self.rate)
 
     def _checked(self, codes: Any, name: str) -> torch.Tensor:
         """One speaker's codes as int64 [K, T], 1 <= K <= the codec's, ids within the codebooks."""
@@ -106,20 +135,20 @@ class System:
         return matrix
 
     def _waves(self, codes: list[torch.Tensor]) -> list[np.ndarray]:
-        """Codes [K, T_j] -> waveforms at the codec's rate; no frames give no samples."""
+        """Codes [K, T_j] -> waveforms at `output_rate`, in batches of similar length; no frames give no samples."""
         waves = [np.zeros(0, np.float32) for _ in codes]
-        sounding = [index for index, matrix in enumerate(codes) if matrix.shape[1]]
-        if not sounding:
-            return waves
-        batch, lengths = pad_sequences([codes[index] for index in sounding], 0)
-        decoded = self.codec.decode(batch.to(self.device), lengths.to(self.device)).cpu().numpy()
-        for row, index, frames in zip(decoded, sounding, lengths.tolist(), strict=True):
-            waves[index] = row[: self.codec.num_samples(frames)]
+        sounding = sorted((i for i, matrix in enumerate(codes) if matrix.shape[1]), key=lambda i: codes[i].shape[1])
+        for start in range(0, len(sounding), WAVES_PER_MIXTURE * self.batch_size):
+            places = sounding[start : start + WAVES_PER_MIXTURE * self.batch_size]
+            batch, lengths = pad_sequences([codes[index] for index in places], 0)
+            decoded = self.codec.decode(batch.to(self.device), lengths.to(self.device)).cpu().numpy()
+            for row, index, frames in zip(decoded, places, lengths.tolist(), strict=True):
+                waves[index] = row[: self.codec.num_samples(frames)]
         return waves
 
 
-def load_separator(exp_dirs: Sequence[Path], device: str) -> Separator:
-    """The separator of one or more experiments of one model.
+def load_separator(exp_dirs: Sequence[Path], device: str, how: EngineOptions) -> Separator:
+    """The separator of one or more experiments of one model; `how` it decodes token by token, if it does.
 
     Raises SeparationError, ModelError, CheckpointError, ConfigError.
     """
@@ -128,17 +157,18 @@ def load_separator(exp_dirs: Sequence[Path], device: str) -> Separator:
     if len(names) > 1:
         what = f"--models are of different kinds: {', '.join(names)}"
         raise SeparationError("E535", what, "", "decode them one after the other, each into its own --out")
-    return models_base.join(modules[0], [network.to(device) for network in networks])
+    return models_base.join(modules[0], [network.to(device) for network in networks], how)
 
 
 def load_system(
-    exp_dirs: Sequence[Path], codec: Path, options: DecodeOptions, window: Window, batch_size: int, device: str
+    exp_dirs: Sequence[Path], codec: Path, options: DecodeOptions, window: Window, how: EngineOptions, device: str
 ) -> System:
-    """Load networks and codec; device is "cpu", "cuda", ... or "auto": a GPU where there is one."""
+    """Load networks and codec, for `how.slots` mixtures at a time; device is "cpu", "cuda", ... or "auto": a GPU where
+    there is one."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    separator = load_separator(exp_dirs, device)
-    return System(separator, codecs.load(codec, device), options, window, batch_size, device)
+    separator = load_separator(exp_dirs, device, how)
+    return System(separator, codecs.load(codec, device), options, window, how.slots, device)
 
 
 def fit(samples: np.ndarray, length: int) -> np.ndarray:
@@ -167,17 +197,6 @@ def _cut(
             pieces.append(samples[start:stop])
             names.append(key if len(parts) == 1 else f"{key}@{start}")
     return pieces, names
-
-
-def _level(
-    waves: list[np.ndarray], codes: list[torch.Tensor], piece: np.ndarray, stats: dict[str, Any], name: str
-) -> Separated:
-    """One window: estimates of its own length and level."""
-    if not waves:
-        raise SeparationError("E533", "the model gave no speaker", name, "train longer, or give --min_frames 1")
-    estimates = match_level(np.stack([fit(wave, len(piece)) for wave in waves]), piece)
-    counts = {name: int(stats[key]) for key, name in COUNTS.items() if key in stats}
-    return Separated(estimates, [matrix.shape[1] for matrix in codes], counts)
 
 
 def _join(

@@ -16,7 +16,7 @@ def system(monkeypatch, tmp_path):
     """A working directory with exp/{ar,nar,codec}; loading them gives the toys."""
     separator = ToySeparator()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(separation, "load_separator", lambda paths, device: separator)
+    monkeypatch.setattr(separation, "load_separator", lambda *given: separator)
     monkeypatch.setattr(codecs, "load", lambda path, *rest: ToyCodec())
     make_experiment(tmp_path / "exp")
     return separator
@@ -177,7 +177,7 @@ def make_data(lengths, rate=RATE):
 def test_a_data_directory(system):
     lengths = {"utt_a": 1.5, "utt_b": 0.31, "utt_c": 2.0, "utt_d": 1.0}
     make_data(lengths)
-    assert run("--data", "data/test", "--batch_size", 3) == 0
+    assert run("--data", "data/test", "--batch_size", 3, "--part_size", 3) == 0
     assert system.calls == [["utt_d", "utt_a", "utt_c"], ["utt_b"]]
     for speaker in ("spk1", "spk2"):
         table = datadir.read_table(f"out/{speaker}.scp")

@@ -19,6 +19,7 @@ from codecsep.data.datadir import Path
 from codecsep.data.lock import locked
 
 LENGTHS = {"utt_a": 1.0, "utt_b": 0.3, "utt_c": 0.8, "utt_d": 0.6, "utt_e": 0.5}
+FIXED = "--data data/test --exp exp --batch_size 2 --part_size 2 --device cpu".split()
 BATCHES = [["utt_c", "utt_a"], ["utt_e", "utt_d"], ["utt_b"]]  # of two, the longest batch first
 ODD = {".lock", ".stamps", "timing.json"}  # the process, a cache of times, the clock
 
@@ -28,7 +29,7 @@ def system(monkeypatch, tmp_path):
     """exp/{ar,nar,codec} and data/test of five mixtures; loading the networks gives the toys."""
     separator = ToySeparator()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(separation, "load_separator", lambda paths, device: separator)
+    monkeypatch.setattr(separation, "load_separator", lambda *given: separator)
     monkeypatch.setattr(codecs, "load", lambda path, *rest: ToyCodec())
     make_experiment(tmp_path / "exp")
     for name, seconds in LENGTHS.items():
@@ -38,8 +39,7 @@ def system(monkeypatch, tmp_path):
 
 
 def run(*words, out="out"):
-    fixed = ["--data", "data/test", "--exp", "exp", "--out", out, "--batch_size", "2", "--device", "cpu"]
-    return separate.main([*fixed, *map(str, words)])
+    return separate.main([*FIXED, "--out", out, *map(str, words)])
 
 
 def contents(out="out"):
@@ -71,11 +71,13 @@ def test_e4_what_was_decoded_is_not_decoded_again_and_the_result_is_the_same(sys
     assert system.calls == BATCHES[:2] and not Path("out/.done").exists()
     mend()
     assert run() == 0
-    assert system.calls == BATCHES and "2 of 3 batches are there" in capsys.readouterr().err
+    assert system.calls == BATCHES and "2 of 3 parts are there" in capsys.readouterr().err
     assert contents() == clean and "manifest.json" in clean and not Path("out/.parts").exists()
 
 
-@pytest.mark.parametrize("words", [["--seed", 2], ["--batch_size", 3], ["--loop_period", 4]])
+@pytest.mark.parametrize(
+    "words", [["--seed", 2], ["--batch_size", 3], ["--part_size", 3], ["--precision", "bf16"], ["--loop_period", 4]]
+)
 def test_batches_of_another_decoding_are_not_taken(system, monkeypatch, words):
     mend = stop_at(system, monkeypatch, "utt_b")
     with pytest.raises(KeyboardInterrupt):
@@ -133,7 +135,7 @@ def test_a_second_run_says_so_in_one_line_and_without_torch(system):
         "import sys; from codecsep.bin import separate; status = separate.main(sys.argv[1:]); "
         "assert 'torch' not in sys.modules, 'torch was imported'; sys.exit(status)"
     )
-    words = ["--data", "data/test", "--exp", "exp", "--out", "out", "--batch_size", "2", "--device", "cpu"]
+    words = [*FIXED, "--out", "out"]
     environment = {**os.environ, "PYTHONPATH": str(Path(separate.__file__).parents[2])}
     result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
     assert (result.returncode, result.stderr) == (0, "out: already decoded (5 mixtures), up to date\n")

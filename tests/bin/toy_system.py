@@ -16,6 +16,8 @@ class ToySeparator:
     """Codes [2, T] per speaker: level 0 how loud the tone is in each frame, level 1 which tone. Every other call of a
     mixture's window gives the speakers the other way round."""
 
+    sample_rate = RATE
+
     def __init__(self, num_speakers=2):
         self.num_speakers, self.calls = num_speakers, []
 
