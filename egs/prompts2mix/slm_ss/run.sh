@@ -79,7 +79,7 @@ if at 2 "tokenise"; then
     need 1 exp/codec/codec.json
     for set in train_sources train dev test; do
         need 0 "data/${set}/wav.scp"
-        ${train_cmd} "JOB=1:${nj}" "dump/${set}/log/tokenise.JOB.log" \
+        ${train_cmd} --num-threads 1 "JOB=1:${nj}" "dump/${set}/log/tokenise.JOB.log" \
             "${python}" -m codecsep.bin.tokenise --codec exp/codec --data "data/${set}" --out "dump/${set}" --job "JOB/${nj}"
     done
 fi
