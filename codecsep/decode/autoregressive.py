@@ -85,7 +85,7 @@ class _Loop:
         choice = self.chooser(self.step(self.last), self.history)
         self.bad |= choice.bad & ~self.done
         self.fired[:, self.rows] += choice.fired & ~self.done
-        self.last = torch.where(self.done, self.vocab.eos, choice.tokens)
+        self.last = choice.tokens.masked_fill(self.done, self.vocab.eos)
         self.history.push(self.last)
         self.done = self.done | (self.last == self.vocab.eos)
         return True

@@ -54,9 +54,9 @@ class LoopBlocking:
         if self.shortest > 1:
             full &= history.runs[:, :1] < periods - 1  # the block holds at least two different tokens
         tokens = history.recent.clamp(min=0)  # no token yet: no block is full there
-        filtered = logits.scatter_reduce(1, tokens, torch.where(full, NEVER, -NEVER), "amin")
+        filtered = logits.scatter_reduce(1, tokens, _ceiling(logits, full), "amin")
         stuck = filtered.amax(dim=-1, keepdim=True) == NEVER
-        restored = torch.where(stuck, logits.gather(1, tokens), NEVER)
+        restored = logits.gather(1, tokens).masked_fill_(~stuck, NEVER)
         return filtered.scatter_reduce_(1, tokens, restored, "amax")
 
 
@@ -85,10 +85,15 @@ class LengthBounds:
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
         short = history.frames < history.max_frames.clamp(max=self.fewest)
-        ceiling = torch.where(history.frames >= history.max_frames, NEVER, -NEVER)[:, None]
+        ceiling = _ceiling(logits, (history.frames >= history.max_frames)[:, None])
         filtered = _without_ends(logits, short, self.vocab)
         filtered[:, : self.vocab.codebook_size].clamp_(max=ceiling)
         return filtered
+
+
+def _ceiling(logits: Tensor, forbidden: Tensor) -> Tensor:
+    """-inf where forbidden (bool, any shape), +inf elsewhere."""
+    return logits.new_full(forbidden.shape, -NEVER).masked_fill_(forbidden, NEVER)
 
 
 def _without_ends(logits: Tensor, rows: Tensor, vocab: Vocab) -> Tensor:

@@ -43,7 +43,7 @@ class Rows:
         choice = self.chooser(step(self.last), self.history)
         self.bad.logical_or_(choice.bad & ~self.done)
         self.fired.add_(choice.fired & ~self.done)
-        self.last.copy_(torch.where(self.done, self.vocab.eos, choice.tokens))
+        self.last.copy_(choice.tokens.masked_fill(self.done, self.vocab.eos))
         self.history.push(self.last)
         self.done.logical_or_((self.last == self.vocab.eos) | (self.history.lengths >= self.limit))
 

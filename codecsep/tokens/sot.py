@@ -85,7 +85,7 @@ class PositionCounter:
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens int64 [B], the ids of this step; returns their positions int64 [B]."""
         positions = self.upcoming.masked_fill(_timeless(tokens, self.vocab), 0)
-        self.upcoming = torch.where(_restarts(tokens, self.vocab), 1, self.upcoming + 1)
+        self.upcoming = (self.upcoming + 1).masked_fill(_restarts(tokens, self.vocab), 1)
         return positions
 
     def keep(self, rows: torch.Tensor) -> None:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from toys import ChainStep, TableStep, random_chain, random_table
+from toys import ChainStep, NeverWaits, TableStep, random_chain, random_table
 
 from codecsep.decode.autoregressive import decode
 from codecsep.decode.beam import _Search
@@ -151,6 +151,7 @@ def test_the_search_equals_its_slow_twin(length_penalty, leave_every):
 def test_a_step_of_the_search_never_asks_the_device():
     options, bounds = DecodeOptions(strategy="beam", beam_size=2), torch.full((3,), 4, device="meta")
     hypotheses = _Search(TableStep(torch.zeros(3, 9, VOCAB.size, device="meta")), VOCAB, options, bounds, 12)
-    for _ in range(3):
-        hypotheses.advance()
+    with NeverWaits():
+        for _ in range(3):
+            hypotheses.advance()
     assert hypotheses.finished.scores.shape == (3, 2)

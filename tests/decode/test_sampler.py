@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from toys import NeverWaits
 
 from codecsep.decode.chooser import Chooser
 from codecsep.decode.history import History
@@ -80,19 +81,22 @@ def test_axes_in_front_are_kept():
 
 @pytest.mark.parametrize("strategy, top_k", [("greedy", 0), ("sample", 5), ("sample", 0)])
 def test_the_chain_never_asks_the_device(strategy, top_k):
-    """On the meta device there are no numbers: .item(), nonzero, `if tensor` and copies to the host all raise."""
+    """On the meta device there are no numbers: .item(), nonzero and `if tensor` raise; copies do under NeverWaits."""
     narrow = {"temperature": 0.8, "top_k": top_k, "top_p": 0.9} if strategy == "sample" else {}
     options = DecodeOptions(strategy=strategy, **narrow)
     history = History(VOCAB, torch.full((3,), 9, device="meta"), 40, options.loop_period)
     chooser = Chooser(options, VOCAB, ["a", "b", "c"], "meta")
     history.push(torch.full((3,), VOCAB.sos, device="meta"))
-    for _ in range(3):
-        choice = chooser(torch.zeros(3, VOCAB.size, device="meta"), history)
-        history.push(choice.tokens)
-    slots = torch.zeros(1, dtype=torch.int64, device="meta")
-    history.admit(slots, slots)
+    with NeverWaits():
+        for _ in range(3):
+            choice = chooser(torch.zeros(3, VOCAB.size, device="meta"), history)
+            history.push(choice.tokens)
+        slots = torch.zeros(1, dtype=torch.int64, device="meta")
+        history.admit(slots, slots)
     chooser.admit(slots, ["d"])
     history.keep(torch.zeros(2, dtype=torch.int64, device="meta"))
     assert choice.tokens.shape == choice.bad.shape == (3,) and choice.fired.shape == (4, 3)
     with pytest.raises(RuntimeError):
         choice.bad.any().item()
+    with pytest.raises(RuntimeError, match="where"), NeverWaits():
+        torch.where(choice.bad, torch.tensor(1), choice.tokens)

@@ -1,6 +1,8 @@
 """Step functions of ten lines, and slow obvious twins of the rules."""
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from codecsep.tokens.vocab import Vocab
 
@@ -61,3 +63,22 @@ def loop_forbids(frames: list[int], repeats: int, shortest: int, longest: int) -
         if tail == tail[:period] * (repeats + 1):
             forbidden.add(tail[0])
     return forbidden
+
+
+class NeverWaits(TorchDispatchMode):
+    """With tensors on the meta device: refuses what would make the program wait for a GPU.
+
+    A look at a number (.item(), `if tensor`, nonzero) fails there anyhow; this one finds copies between devices, also
+    those that operations make of a tensor that lies elsewhere.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        devices = {tensor.device.type for tensor in tensors}
+        aten = torch.ops.aten
+        if func.overloadpacket in (aten.where, aten.copy_, aten.index, aten.index_put_, aten.cat) and len(devices) > 1:
+            raise RuntimeError(f"{func} of tensors on {sorted(devices)}")
+        target = (kwargs or {}).get("device")
+        if func.overloadpacket == aten._to_copy and target is not None and torch.device(target).type not in devices:
+            raise RuntimeError(f"a copy from {sorted(devices)} to {target}")
+        return func(*args, **(kwargs or {}))
