@@ -6,6 +6,7 @@ so many seconds of audio. All are in evaluation mode, with a batch of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,20 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from codecsep.bin.bench_counters import Inputs, has_thop, thop_macs, torch_macs
-from codecsep.bin.bench_page import Table
-from codecsep.codecs import encoders, mini
+from codecsep.bin.bench_page import BenchError, Table
+from codecsep.codecs import encoders, focal_network, mini
 from codecsep.errors import CodecsepError
 from codecsep.models import slm_ss
+from codecsep.nn import hifigan as hifigan_network
 from codecsep.nn.transformer import TransformerConfig, count_parameters
 from codecsep.torch_audio import import_torchaudio
 
-QUICK = ("--parts", "[mini codec encoder, EnCodec 24 kHz decoder]")
+QUICK = ("--parts=[mini codec]",)
 Made = tuple[nn.Module, Inputs]
 
 
 @dataclass
 class Settings:
-    """seconds: of audio that are counted. parts: names to count, all of them when empty."""
+    """seconds: of audio that are counted. parts: count those whose names hold one of these words (empty: all)."""
 
     seconds: float = 1.0
     parts: list[str] = field(default_factory=list)
@@ -47,7 +49,7 @@ class Call(nn.Module):
 def run(settings: Settings) -> list[Table]:
     """One row per part that its packages are installed for."""
     table = Table("Multiply-accumulates", ["part", "GMAC/s, torch", "GMAC/s, thop", "M parameters", "reads"])
-    for name in settings.parts or PARTS:
+    for name in chosen(settings.parts):
         part, reads = PARTS[name]
         try:
             table.rows.append(row(name, part, reads, settings.seconds))
@@ -58,6 +60,14 @@ def run(settings: Settings) -> list[Table]:
         table.notes.append('thop is not installed: pip install -e ".[bench]" -c constraints.txt')
     table.title += f", {settings.seconds:g} s of audio"
     return [table]
+
+
+def chosen(words: list[str]) -> list[str]:
+    """Names of parts that hold one of the words. Raises BenchError where none does."""
+    names = [name for name in PARTS if not words or any(word.lower() in name.lower() for word in words)]
+    if not names:
+        raise BenchError("E864", f"no part is named {', '.join(words)}", "", f"parts: {'; '.join(PARTS)}")
+    return names
 
 
 def row(name: str, part: Callable[[float], Made], reads: str, seconds: float) -> list[Any]:
@@ -106,6 +116,30 @@ def spectrum(network: mini.Network, latents: Tensor, valid: Tensor) -> Tensor:
     hidden = network.split(network.decoder(network.from_latent(latents), mask[..., None]))
     hidden = hidden.reshape(len(hidden), -1, network.config.width)
     return network.head(network.synthesis(hidden, mask.repeat_interleave(2, 1)[..., None]))
+
+
+def focalcodec(half: str) -> Callable[[float], Made]:
+    """FocalCodec-Stream at 50 Hz: encoder (WavLM and compressor) or decoder (decompressor and WaveNeXt)."""
+
+    def make(seconds: float) -> Made:
+        network = focal_network.Network(focal_network.Config())
+        chunk = network.config.chunk_samples()
+        chunks = -(-round(16000 * seconds) // chunk)
+        if half == "encoder":
+            return Call(network, lambda net, wav: net.latents(wav)), (torch.zeros(1, chunks * chunk),)
+        latents = torch.zeros(1, chunks * network.config.encoder.chunk, network.config.bits)
+        valid = torch.ones(latents.shape[:2], dtype=torch.bool)
+        return Call(network, lambda net, x, ok: net.waveform(net.features(x, ok)[0])), (latents, valid)
+
+    return make
+
+
+def hifigan(seconds: float) -> Made:
+    """The generator of melrvq."""
+    config = hifigan_network.HifiGanConfig()
+    frames = round(22050 * seconds / math.prod(config.rates))
+    valid = torch.ones(1, frames, dtype=torch.bool)
+    return hifigan_network.HifiGan(config), (torch.zeros(1, frames, config.num_mels), valid)
 
 
 def encodec(half: str) -> Callable[[float], Made]:
@@ -174,17 +208,20 @@ def token_decoder(part: str, sizes: TransformerConfig, rate: float, passes: int)
 
 PAPER, LARGE, SMALL = TransformerConfig(), TransformerConfig(12), TransformerConfig(3, 256, 4, 1024)
 PARTS: dict[str, tuple[Callable[[float], Made], str]] = {
-    "SLM-SS mixture encoder, WavLM-large": (mixture_encoder("wavlm"), "mixture, 16 kHz"),
-    "SLM-SS AR decoder, 16 x 1024": (token_decoder("ar", PAPER, 75.0, 1), "150 tokens/s, 50 memory frames/s"),
-    "SLM-SS NAR decoder, 16 x 1024, 7 levels": (token_decoder("nar", PAPER, 75.0, 7), "150 steps/s"),
-    "SLM-SS AR decoder, 12 x 1024": (token_decoder("ar", LARGE, 75.0, 1), "150 tokens/s"),
-    "SLM-SS NAR decoder, 12 x 1024, 7 levels": (token_decoder("nar", LARGE, 75.0, 7), "150 steps/s"),
-    "SLM-SS AR decoder of the mini recipe, 3 x 256": (token_decoder("ar", SMALL, 50.0, 1), "100 tokens/s"),
-    "fbank mixture encoder, 4 x 256": (mixture_encoder("fbank"), "mixture, 16 kHz"),
+    "SLM-SS mixture encoder (WavLM-large)": (mixture_encoder("wavlm"), "mixture, 16 kHz"),
+    "SLM-SS AR decoder 16 x 1024": (token_decoder("ar", PAPER, 75.0, 1), "150 tokens/s, 50 memory frames/s"),
+    "SLM-SS NAR decoder 16 x 1024 (7 levels)": (token_decoder("nar", PAPER, 75.0, 7), "150 steps/s"),
+    "SLM-SS AR decoder 12 x 1024": (token_decoder("ar", LARGE, 75.0, 1), "150 tokens/s"),
+    "SLM-SS NAR decoder 12 x 1024 (7 levels)": (token_decoder("nar", LARGE, 75.0, 7), "150 steps/s"),
+    "SLM-SS AR decoder 3 x 256 (mini recipe)": (token_decoder("ar", SMALL, 50.0, 1), "100 tokens/s"),
+    "fbank mixture encoder 4 x 256": (mixture_encoder("fbank"), "mixture, 16 kHz"),
     "WavLM base": (wavlm("base"), "mixture, 16 kHz"),
     "WavLM large": (wavlm("large"), "mixture, 16 kHz"),
     "mini codec encoder": (mini_encoder, "wave, 16 kHz"),
     "mini codec decoder": (mini_decoder, "50 frames/s"),
+    "melrvq decoder (HiFi-GAN)": (hifigan, "86 mel frames/s"),
+    "FocalCodec-Stream encoder": (focalcodec("encoder"), "wave, 16 kHz"),
+    "FocalCodec-Stream decoder": (focalcodec("decoder"), "50 frames/s"),
     "EnCodec 24 kHz encoder": (encodec("encoder"), "wave, 24 kHz"),
     "EnCodec 24 kHz decoder": (encodec("decoder"), "75 frames/s"),
     "DAC 16 kHz encoder": (dac("encoder", 16000), "wave, 16 kHz"),

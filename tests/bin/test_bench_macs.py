@@ -71,7 +71,7 @@ def test_token_decoder_by_formula():
 
 
 def test_a_table_of_some_parts():
-    (table,) = bench_macs.run(bench_macs.Settings(parts=["mini codec encoder", "mini codec decoder"]))
+    (table,) = bench_macs.run(bench_macs.Settings(parts=["Mini codec"]))
     assert [row[0] for row in table.rows] == ["mini codec encoder", "mini codec decoder"]
     assert all(0 < row[1] < 1 for row in table.rows)
 
@@ -80,3 +80,8 @@ def test_without_thop_the_other_counter_stands_alone(monkeypatch):
     monkeypatch.setattr(bench_counters.importlib.util, "find_spec", lambda name: None)
     (table,) = bench_macs.run(bench_macs.Settings(parts=["mini codec encoder"]))
     assert table.rows[0][2] == "-" and any("thop is not installed" in note for note in table.notes)
+
+
+def test_a_part_that_is_not_there():
+    with pytest.raises(bench_macs.BenchError, match="E864 no part is named Mimi .*parts: SLM-SS mixture encoder"):
+        bench_macs.chosen(["Mimi"])
