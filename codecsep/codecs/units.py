@@ -9,6 +9,7 @@ centres of our own (bin/train_kmeans.py).  Units have no sound of their own: `de
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 
 from codecsep.codecs import centres, wavlm
 from codecsep.codecs.base import CodecError, read_config
+from codecsep.codecs.exact import exact_arithmetic
 from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.long import Read
 from codecsep.codecs.speech_weights import read_speech_weights
 from codecsep.codecs.strict import fill, require_exactly
 from codecsep.data.ark import CodecInfo
@@ -29,7 +32,6 @@ from codecsep.weight_file import read_pickled, read_safetensors
 
 RATE, HOP = 16000, 320
 FIELD = 400  # samples that the first frame of HuBERT and WavLM sees
-WINDOW = 30 * RATE  # samples that Whisper hears at once
 LAYERS = {"hubert_base": 12, "wavlm_base": 12, "wavlm_large": 24, "whisper": 0}  # 0: what its sizes say
 MAKERS = {
     "hubert_base": lambda: import_torchaudio().models.hubert_base(),
@@ -61,21 +63,42 @@ class Config:
 
 
 class Encoder(nn.Module):
-    """A speech encoder that is cut off after `layer` layers; a subclass computes one signal at a time."""
+    """A speech encoder that is cut off after `layer` layers; a signal goes through it window by window.
+
+    step: samples, whole frames, from window to window.  overlap: how far a window reads into the next.
+    """
 
     width: int
+    step: int
+    overlap: int
 
     @abstractmethod
+    def frames_of(self, num_samples: int) -> int:
+        """Frames of a window of so many samples; perhaps none."""
+
+    @abstractmethod
+    def states(self, wav: Tensor) -> Tensor:
+        """A window [L] at 16 kHz -> states [frames_of(L), width]; one frame where that is none."""
+
+    def windows(self, num_samples: int) -> Iterator[tuple[int, int]]:
+        """(start, stop) of the windows that have frames; the first always has one."""
+        for start in range(0, num_samples, self.step):
+            stop = min(start + self.step + self.overlap, num_samples)
+            if start == 0 or self.frames_of(stop - start):
+                yield start, stop
+
     def num_frames(self, num_samples: int) -> int:
         """Frames of so many samples, 1 at least."""
-
-    @abstractmethod
-    def forward(self, wav: Tensor) -> Tensor:
-        """wav [L] at 16 kHz -> states [num_frames(L), width]."""
+        return sum(max(1, self.frames_of(stop - start)) for start, stop in self.windows(num_samples))
 
 
 class SpeechEncoder(Encoder):
-    """torchaudio's HuBERT or WavLM.  Its first convolution normalises over time, so rows are never padded."""
+    """torchaudio's HuBERT or WavLM, at most 100 s at once (as the code that made SpeechGPT's units).
+
+    Its first convolution normalises over time, so rows are never padded.  Windows overlap so that none loses a frame.
+    """
+
+    step, overlap = 100 * RATE, FIELD - HOP
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -84,10 +107,10 @@ class SpeechEncoder(Encoder):
         del self.network.encoder.transformer.layers[layer:]
         self.width = self.network.encoder.feature_projection.projection.out_features
 
-    def num_frames(self, num_samples: int) -> int:
-        return max(0, num_samples - FIELD) // HOP + 1
+    def frames_of(self, num_samples: int) -> int:
+        return max(0, (num_samples - FIELD) // HOP + 1)
 
-    def forward(self, wav: Tensor) -> Tensor:
+    def states(self, wav: Tensor) -> Tensor:
         wav = nn.functional.pad(wav, (0, max(0, FIELD - len(wav))))[None]
         lengths = torch.tensor([wav.shape[1]], device=wav.device)
         wav = wavlm.standardised(wav, lengths) if self.is_standardised else wav
@@ -95,7 +118,9 @@ class SpeechEncoder(Encoder):
 
 
 class WhisperEncoder(Encoder):
-    """Whisper's encoder on windows of 30 s that follow each other, the last as long as what is left of the signal."""
+    """Whisper's encoder, which hears 30 s at once; a shorter signal is not filled up to that."""
+
+    step, overlap = 30 * RATE, 0
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -105,12 +130,12 @@ class WhisperEncoder(Encoder):
         del self.network.blocks[layer:]
         self.width = config.whisper.n_audio_state
 
-    def num_frames(self, num_samples: int) -> int:
+    def frames_of(self, num_samples: int) -> int:
         return -(-num_samples // HOP)
 
-    def forward(self, wav: Tensor) -> Tensor:
-        mels = [whisper.log_mel(part.cpu().numpy(), self.num_frames(len(part)) * HOP) for part in wav.split(WINDOW)]
-        return torch.cat([self.network(mel[None].to(wav.device))[0] for mel in mels])
+    def states(self, wav: Tensor) -> Tensor:
+        mel = whisper.log_mel(wav.cpu().numpy(), self.frames_of(len(wav)) * HOP)
+        return self.network(mel[None].to(wav.device))[0]
 
 
 def make_encoder(config: Config, layer: int) -> Encoder:
@@ -151,9 +176,25 @@ class Units(LatentCodec):
     @torch.inference_mode()
     def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """wav [B, L] float32 at 16 kHz, lengths [B] -> (states [B, T, D], frame_lengths [B]); rows run one by one."""
-        rows = [self.network.encoder(row[:size]) for row, size in zip(wav, lengths.tolist(), strict=True)]
+        rows = []
+        for row, size in zip(wav, lengths.tolist(), strict=True):
+            rows.append(torch.cat(list(self.parts(lambda start, stop, row=row: row[start:stop], size))))
         states, frame_lengths = pad_sequences([row.T for row in rows], 0.0)
         return states.transpose(1, 2), frame_lengths.to(lengths.device)
+
+    def parts(self, read: Read, num_samples: int) -> Iterator[Tensor]:
+        """The states [T, D] of one window of a signal after the other."""
+        device = next(self.parameters()).device
+        for start, stop in self.network.encoder.windows(num_samples):
+            yield self.network.encoder.states(read(start, stop).to(device))
+
+    @torch.inference_mode()
+    def encode_long(self, read: Read, num_samples: int) -> Tensor:
+        """A signal of any length, piece by piece -> codes [1, T]: those of `encode`, which has the same windows."""
+        if num_samples < 1:
+            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
+        with exact_arithmetic(self):
+            return torch.cat([self.quantize(part[None])[0].cpu() for part in self.parts(read, num_samples)], 1)
 
     @torch.inference_mode()
     def quantize(self, latents: Tensor) -> Tensor:

@@ -126,8 +126,6 @@ def test_units_say_that_they_have_no_sound(codec):
 
 
 def test_a_long_recording_has_the_same_codes(codec):
-    if not has_sound(codec):
-        pytest.skip("units hear a whole recording, or windows of it")
     wav, lengths = noise(FRAMES * codec.info.hop + 11)
     whole = codec.encode_long(lambda start, stop: wav[0, start:stop], int(lengths))
     assert torch.equal(whole, codec.encode(wav, lengths)[0][0])

@@ -99,20 +99,35 @@ def test_a_fairseq_checkpoint_by_path(hubert, tmp_path):
 @torch.no_grad()
 def test_short_signals_have_a_frame(hubert):
     encoder = units.SpeechEncoder(units.Config("hubert_base", 2, 5), 2).eval()
-    assert encoder(torch.randn(1)).shape == (encoder.num_frames(1), 16) == (1, 16)
-    assert encoder(torch.randn(719)).shape[0] == encoder.num_frames(719) == 1
-    assert encoder(torch.randn(720)).shape[0] == encoder.num_frames(720) == 2
+    for size, frames in ((1, 1), (719, 1), (720, 2)):
+        assert encoder.states(torch.randn(size)).shape == (encoder.num_frames(size), 16) == (frames, 16)
+
+
+@pytest.mark.parametrize("rest", [0, 79, 80, 399, 400, 719, 720])
+@torch.no_grad()
+def test_windows_lose_no_frame(hubert, monkeypatch, rest):
+    """The frames of a long signal are as many as if it were heard at once, and lie on the same grid of 320 samples."""
+    monkeypatch.setattr(units.SpeechEncoder, "step", 3200)
+    encoder = units.SpeechEncoder(units.Config("hubert_base", 2, 5), 2).eval()
+    size = 2 * 3200 + rest
+    assert encoder.num_frames(size) == (size - 400) // 320 + 1
+    starts = [start for start, _ in encoder.windows(size)]
+    assert starts == ([0, 3200, 6400] if rest >= 400 else [0, 3200])
+    assert all(encoder.frames_of(stop - start) == 10 for start, stop in list(encoder.windows(size))[:1])
 
 
 @torch.no_grad()
-def test_whisper_hears_windows_of_thirty_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "WINDOW", 3200)
+def test_whisper_hears_windows_that_follow_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(units.WhisperEncoder, "step", 3200)
     codec = install("units", tmp_path)
     wav = 0.1 * torch.randn(1, 2 * 3200 + 500)
     states, frames = codec.latents(wav, torch.tensor([wav.shape[1]]))
     assert frames.tolist() == [22]
     parts = [codec.latents(part, torch.tensor([part.shape[1]]))[0] for part in wav.split(3200, 1)]
     assert torch.equal(states, torch.cat(parts, 1))
+    assert torch.equal(
+        codec.encode_long(lambda start, stop: wav[0, start:stop], wav.shape[1]), codec.quantize(states)[0]
+    )
 
 
 def test_the_checkpoint_of_openai(tmp_path):
