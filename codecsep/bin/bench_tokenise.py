@@ -13,8 +13,6 @@ from codecsep.torch_audio import PackageError
 __all__ = ["QUICK", "Settings", "ark_ratio", "nj_ratio", "run", "upstream_ratio"]
 QUICK = ("--codecs=[encodec]", "--seconds=[0.1]", "--ark_utterances=20", "--jobs=1", "--rounds=1")
 NOTE = "By the clock on this machine as it is; by processor time: as on a core for each job, with nothing else running"
-    """By the clock on this machine as it is; by processor time as with a core for each job and nothing else running"""
-)
 
 
 @dataclass
