@@ -70,4 +70,4 @@ def _falling(values: Tensor) -> Tensor:
     """Sorted along the last axis. On a CPU by numpy, which sorts a vocabulary five times faster than torch."""
     if values.device.type != "cpu":
         return values.sort(dim=-1, descending=True).values
-    return torch.from_numpy(np.sort(values.detach().numpy(), axis=-1)).flip(-1)
+    return torch.from_numpy(np.sort(values.detach().float().numpy(), axis=-1)).flip(-1)

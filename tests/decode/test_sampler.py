@@ -77,6 +77,8 @@ def test_axes_in_front_are_kept():
     for sampling in (Sampling(), Sampling(top_k=2), Sampling(top_p=0.5)):
         got = draw(logits, sampling, lambda ids: torch.zeros(() if ids is None else ids.shape))
         assert torch.equal(got, logits.argmax(-1))
+    values, _ = candidates(logits.bfloat16(), Sampling(top_p=0.5))
+    assert values.shape == logits.shape and bool((values.amax(-1) > NEVER).all())
 
 
 @pytest.mark.parametrize("strategy, top_k", [("greedy", 0), ("sample", 5), ("sample", 0)])
