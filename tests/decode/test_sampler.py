@@ -72,6 +72,18 @@ def test_draw_equals_its_slow_twin(sampling):
         assert int(got[row]) == best
 
 
+@pytest.mark.parametrize("sampling", [Sampling(0.7, 50, 0.9), Sampling(0.7, 0, 0.9), Sampling(0.8, 0, 0.3)])
+def test_a_row_alone_and_among_others_is_the_same_to_the_last_bit(sampling):
+    """At the size of a real vocabulary, where kernels work in blocks."""
+    logits = torch.randn(9, 1027, generator=torch.Generator().manual_seed(2)) * 3
+    values, ids = candidates(logits, sampling)
+    noise = GumbelNoise(1, [str(row) for row in range(9)]).at(torch.arange(9), 1027)
+    for row in range(9):
+        alone, own_ids = candidates(logits[row : row + 1].clone(), sampling)
+        assert torch.equal(alone[0], values[row]) and (ids is None or torch.equal(own_ids[0], ids[row]))
+        assert torch.equal(GumbelNoise(1, [str(row)]).at(row, 1027)[0], noise[row])
+
+
 def test_axes_in_front_are_kept():
     logits = torch.randn(4, 3, 11)
     for sampling in (Sampling(), Sampling(top_k=2), Sampling(top_p=0.5)):
