@@ -81,5 +81,5 @@ def make(settings: Settings) -> Bench:
         part=part,
         own={precision: Own(part, precision) for precision in settings.precisions},
         twin=HuggingFace(sizes, part.vocab, longest, device, dtype),
-        naive=NoCache(sizes, part.vocab, longest, device),
+        naive=NoCache(sizes, part.vocab, longest, device, dtype),
     )

@@ -149,7 +149,7 @@ def encodec(half: str) -> Callable[[float], Made]:
         import_torchaudio()
         from encodec import EncodecModel
 
-        model = EncodecModel._get_model([6.0], 24000, 1, causal=True, model_norm="weight_norm")
+        model = EncodecModel.encodec_model_24khz(pretrained=False)
         inputs = {"encoder": wave(24000, seconds)[:, None], "decoder": torch.zeros(1, 128, round(75 * seconds))}
         return getattr(model, half), (inputs[half],)
 
@@ -237,4 +237,5 @@ NOTES = [
     "thop: sums of formulas per module. It charges a transposed convolution for its output at full kernel, too much by "
     "about its stride (decoders of DAC and EnCodec), and misses the products of attention and what stands outside of "
     "modules (output layers).",
+    "M parameters: of the whole network where encoder and decoder are one (mini codec, FocalCodec-Stream).",
 ]

@@ -72,22 +72,23 @@ class HuggingFace:
 class NoCache:
     """torch's own decoder, the whole prefix computed anew for every token (as public VALL-E code decodes)."""
 
-    def __init__(self, sizes: TransformerConfig, vocab: Vocab, longest: int, device: str):
+    def __init__(self, sizes: TransformerConfig, vocab: Vocab, longest: int, device: str, dtype: torch.dtype):
         torch.manual_seed(1)
         layer = nn.TransformerDecoderLayer(
             sizes.width, sizes.num_heads, sizes.ffn_width, 0.0, "gelu", batch_first=True, norm_first=True
         )
-        self.decoder = nn.TransformerDecoder(layer, sizes.num_layers, nn.LayerNorm(sizes.width)).to(device).eval()
-        self.tokens = nn.Embedding(vocab.size, sizes.width, device=device)
-        self.places = nn.Embedding(longest, sizes.width, device=device)
-        self.vocab = vocab
+        decoder = nn.TransformerDecoder(layer, sizes.num_layers, nn.LayerNorm(sizes.width))
+        self.decoder = decoder.to(device, dtype).eval()
+        self.tokens = nn.Embedding(vocab.size, sizes.width, device=device, dtype=dtype)
+        self.places = nn.Embedding(longest, sizes.width, device=device, dtype=dtype)
+        self.vocab, self.dtype = vocab, dtype
 
     @torch.inference_mode()
     def step(self, ids: Tensor, memory: Tensor, ignored: Tensor) -> Tensor:
         """ids [B, n], memory [B, M, D], its padding [B, M] -> the next ids [B]."""
         hidden = self.tokens(ids) + self.places.weight[: ids.shape[1]]
-        mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1], device=ids.device)
-        hidden = self.decoder(hidden, memory, mask, memory_key_padding_mask=ignored, tgt_is_causal=True)
+        mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1], device=ids.device, dtype=self.dtype)
+        hidden = self.decoder(hidden, memory.to(self.dtype), mask, memory_key_padding_mask=ignored, tgt_is_causal=True)
         return (hidden[:, -1] @ self.tokens.weight.T).argmax(-1)
 
     def decode(self, rows: Sequence[Utterance]) -> list[int]:

@@ -37,7 +37,7 @@ def test_all_contenders_decode_what_is_asked_for():
         assert own.decode(queue) == own.decode_queue(queue, 2) == own.decode_queue(queue, 1) == wanted
     twin = bench_twins.HuggingFace(SIZES, part.vocab, 64, "cpu", torch.float32)
     assert [twin.decode(queue, cache) for cache in bench_twins.CACHES] == [wanted, wanted]
-    assert bench_twins.NoCache(SIZES, part.vocab, 64, "cpu").decode(queue) == wanted
+    assert bench_twins.NoCache(SIZES, part.vocab, 64, "cpu", torch.float32).decode(queue) == wanted
 
 
 def test_ctranslate2_decodes_the_same_tokens_with_our_weights():
@@ -56,7 +56,7 @@ def test_ctranslate2_decodes_the_same_tokens_with_our_weights():
 
 
 def test_loop_without_cache_is_integrated_exactly_where_a_step_is_quadratic(monkeypatch):
-    naive = bench_twins.NoCache(SIZES, loud_part().vocab, 64, "cpu")
+    naive = bench_twins.NoCache(SIZES, loud_part().vocab, 64, "cpu", torch.bfloat16)
     lengths = []
     monkeypatch.setattr(naive, "step", lambda ids, memory, ignored: lengths.append(ids.shape[1]))
 
