@@ -5,11 +5,13 @@
 
 Without a name all of them run, one after the other. `--key value` sets a setting of the one that is named. `--write
 PAGE` puts the tables into the page, between the marks of the benchmark, and a JSON into the folder PAGE without its
-suffix. Every benchmark runs in one thread; docs/benchmarks.md says how to read the results.
+suffix. `bench decode --help` lists the settings of one. Every benchmark runs in one thread; docs/benchmarks.md says how
+to read the results.
 """
 
 import argparse
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
     names, rest = divide(words)
+    if len(names) == 1 and names[0] in BENCHES and {"-h", "--help"} & set(rest):
+        print(help_of(names[0]))
+        return 0
     args, overrides = config.parse(make_parser(), rest)
     check(names, args, overrides)
     for name in names or BENCHES:
@@ -47,6 +52,15 @@ def divide(words: Sequence[str]) -> tuple[list[str], list[str]]:
     count = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
     names = [*words[:count], *(word for word in words[count:] if word in BENCHES)]
     return names, [word for word in words[count:] if word not in BENCHES]
+
+
+def help_of(name: str) -> str:
+    """What the benchmark measures, and its settings with their defaults."""
+    module = find(name)
+    settings = [f"  --{key} {value}" for key, value in config.to_dict(module.Settings()).items()]
+    usage = f"usage: {PROG} {name} [--quick] [--write PAGE] [--json FILE] [--key value]"
+    parts = [usage, inspect.getdoc(module), inspect.getdoc(module.Settings), "\n".join(settings)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def check(names: Sequence[str], args: argparse.Namespace, overrides: Sequence[str]) -> None:

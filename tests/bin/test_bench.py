@@ -128,3 +128,10 @@ def test_ceilings_are_measured():
     assert bench_roofline.gemm_rate(64, 128, torch.float32, "cpu", bench_timing.cpu_clock) > 1e8
     slow = bench_roofline.StepSize(1, 8, 8, 8, 0, 0.0, 1)
     assert slow.floor(1e9, 1.0) == slow.flops and slow.floor(1.0, 1e9) == slow.bytes
+
+
+def test_help_names_the_settings_and_a_name_may_stand_anywhere(capsys):
+    assert bench.main(["macs", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "usage: bench macs" in told and "--seconds 1.0" in told and "count those whose names hold" in told
+    assert bench.divide(["--quick", "macs", "--seconds", "2"]) == (["macs"], ["--quick", "--seconds", "2"])
