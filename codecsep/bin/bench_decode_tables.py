@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from codecsep.bin import bench_queue as work
 from codecsep.bin.bench_ct2 import CTranslate2
 from codecsep.bin.bench_own import EXACT, SAMPLED, Own
 from codecsep.bin.bench_page import Table
 from codecsep.bin.bench_queue import Utterance
-from codecsep.bin.bench_roofline import StepSize, copy_bandwidth, gemm_rate
+from codecsep.bin.bench_roofline import StepSize, copy_bandwidth, product_rate
 from codecsep.bin.bench_timing import Clock, Contender, cuda_clock, interleave, median, ratio
 from codecsep.bin.bench_twins import HuggingFace, NoCache
 from codecsep.decode.options import DecodeOptions
@@ -22,7 +20,6 @@ from codecsep.torch_audio import PackageError
 
 COMPUTES = ("float32", "int8")  # of CTranslate2
 BYTES = {"fp32": (4, 4, 4), "int8": (1, 2, 4), "bf16": (2, 2, 2)}  # of a weight, a cached number, the output layer's
-DTYPES = {"fp32": torch.float32, "int8": torch.float32, "bf16": torch.bfloat16}
 RATIOS = "Ratios: median of the rounds, least and largest in brackets; a ratio is taken within a round."
 
 
@@ -166,7 +163,7 @@ def roofline(bench: Bench, batch: int, seconds: dict[Any, list[float]]) -> Table
     for name in bench.own:
         size = step_size(bench, batch, rows[0].tokens / 2, name)
         bandwidth = copy_bandwidth(size.bytes, settings.device, bench.clock)
-        products = gemm_rate(1024, 1024, DTYPES[name], settings.device, bench.clock)
+        products = product_rate(name, 1024, settings.device, bench.clock)
         floor, measured = size.floor(bandwidth, products), median(seconds[f"ours, {name}"]) / rows[0].tokens
         cells = [size.bytes / 1e6, size.flops / 1e6, bandwidth / 1e9, products / 1e9, 1000 * floor, 1000 * measured]
         table.rows.append([f"ours, {name}", *cells, f"{floor / measured:.0%}"])
@@ -174,7 +171,7 @@ def roofline(bench: Bench, batch: int, seconds: dict[Any, list[float]]) -> Table
         "A step reads all weights of the decoder once and each row's keys and values (self: the mean over the steps; "
         "cross: all memory frames); activations are left out. floor: the larger of bytes / bandwidth and flops / rate.",
         "copying: a copy to and fro of as many bytes as a step moves, so from the same level of the cache. products: "
-        "matrices of 1024 x 1024 in the type that is computed with (int8: fp32, so its floor may be too high).",
+        "matrices of 1024 x 1024 through our own layers at that precision.",
     ]
     return table
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from codecsep.bin.bench_timing import Clock, median
+from codecsep.nn.linears import make_linear
 
 REPEATS = 5
 
@@ -75,12 +76,17 @@ def copy_bandwidth(num_bytes: float, device: str, clock: Clock) -> float:
     return 8 * size * count / _best(lambda: [target.copy_(source) for _ in range(count)], clock)
 
 
-def gemm_rate(rows: int, size: int, dtype: torch.dtype, device: str, clock: Clock) -> float:
-    """Flop/s of [rows, size] times [size, size]."""
-    left, right = (torch.ones(n, size, device=device, dtype=dtype) for n in (rows, size))
-    flops = 2.0 * rows * size * size
+def product_rate(precision: str, size: int, device: str, clock: Clock) -> float:
+    """Flop/s of [size, size] times [size, size] in the form in which our layers multiply at this precision.
+
+    Raises Int8Error where there are no int8 products.
+    """
+    layer = make_linear(torch.eye(size, device=device), None, precision)
+    is_wide = precision == "fp32" or (precision == "int8" and torch.device(device).type == "cpu")
+    inputs = torch.ones(size, size, device=device, dtype=torch.float32 if is_wide else torch.bfloat16)
+    flops = 2.0 * size**3
     count = max(1, int(2**31 // flops))
-    return flops * count / _best(lambda: [left @ right for _ in range(count)], clock)
+    return flops * count / _best(lambda: [layer(inputs) for _ in range(count)], clock)
 
 
 def _best(work: Callable[[], object], clock: Clock) -> float:
