@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from codecsep.codecs import wavlm
+from codecsep.torch_audio import import_torchaudio
 
 
 def small(size="large"):
@@ -50,8 +51,6 @@ def test_checkpoint_by_path_and_its_errors(tmp_path, monkeypatch):
 
 
 def small_maker():
-    from codecsep.torch_audio import import_torchaudio
-
     network = import_torchaudio().models.wavlm_base()
     del network.encoder.transformer.layers[1:]
     return network
@@ -80,3 +79,40 @@ def test_weights_of_another_size(tmp_path, monkeypatch):
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(wavlm.WavLMError, match=r"^E355 \S+w.safetensors: not the weights of WavLM-base.*\(fix: .+\)$"):
         wavlm.Encoder(wavlm.Config(size="base", checkpoint=str(tmp_path / "w.safetensors")))
+
+
+def microsofts(state, width):
+    """torchaudio's names -> those of Microsoft's release (written for this test; WavLM-Large.pt follows fairseq)."""
+    rules = [("encoder.feature_projection.layer_norm", "layer_norm"), ("encoder.transformer.", "encoder."),
+             ("encoder.feature_projection.projection", "post_extract_proj"), ("pos_conv_embed.conv", "pos_conv.0"),
+             ("parametrizations.weight.original0", "weight_g"), ("parametrizations.weight.original1", "weight_v"),
+             ("feed_forward.intermediate_dense", "fc1"), ("feed_forward.output_dense", "fc2"),
+             ("attention.attention.", "self_attn."), (".attention.", ".self_attn."),
+             ("gru_rel_pos_linear", "grep_linear"), ("gru_rel_pos_const", "grep_a"),
+             ("rel_attn_embed", "relative_attention_bias")]  # fmt: skip
+    result = {}
+    for name, value in state.items():
+        for ours, theirs in rules:
+            name = name.replace(ours, theirs)
+        if name.startswith("feature_extractor."):
+            name = name.replace(".conv.", ".0.").replace(".layer_norm.", ".2.1.")
+        elif ".layers." in name and name.split(".")[3] == "layer_norm":
+            name = name.replace(".layer_norm.", ".self_attn_layer_norm.")
+        if ".in_proj_" in name:
+            for letter, part in zip("qkv", value.split(width), strict=True):
+                result[name.replace(".in_proj_", f".{letter}_proj.")] = part.clone()
+        else:
+            result[name] = value
+    return result
+
+
+def test_microsofts_release_by_path(tmp_path, monkeypatch):
+    maker = lambda: import_torchaudio().models.wavlm_model(  # noqa: E731  (called once here, once in wavlm.py)
+        "layer_norm", [(8, 10, 5), *[(8, 3, 2)] * 4, *[(8, 2, 2)] * 2], False, 16, 0.0, 8, 2, 2, 2, 320, 800, 0.0, 32,
+        0.0, 0.0, True, 0.0, None,
+    )  # fmt: skip
+    monkeypatch.setitem(wavlm.MAKERS, "large", maker)
+    state = maker().state_dict()
+    torch.save({"cfg": {"extractor_mode": "layer_norm"}, "model": microsofts(state, 16)}, tmp_path / "WavLM-Large.pt")
+    loaded = wavlm.Encoder(wavlm.Config(checkpoint=str(tmp_path / "WavLM-Large.pt"))).network.state_dict()
+    assert loaded.keys() == state.keys() and all(torch.equal(loaded[name], state[name]) for name in state)
