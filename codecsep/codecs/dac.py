@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from torch.nn import functional as F
 
 from codecsep.codecs import dac_layers
 from codecsep.codecs.base import read_config
-from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.block_codec import BlockCodec
+from codecsep.codecs.long import Read, chunks
 from codecsep.codecs.upstream import State, check_state, fill, import_package, old_weight_norm, on_meta, read_state
 from codecsep.data.ark import CodecInfo
 from codecsep.tokens.padding import length_mask
@@ -71,8 +73,10 @@ class Network(nn.Module):
         )
 
 
-class DacCodec(LatentCodec):
+class DacCodec(BlockCodec):
     """The published network behind the contract of `codecs/base.py`."""
+
+    block_seconds = 4.0
 
     def __init__(self, network: Network, config: Config, info: CodecInfo):
         super().__init__(info)
@@ -81,17 +85,19 @@ class DacCodec(LatentCodec):
         first, last = dac_layers.receptive_field(network.encoder)
         self.context = max(-(first // info.hop), last // info.hop)
 
-    @torch.inference_mode()
-    def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """wav [B, L], lengths [B] samples -> (latents [B, T, D], zero after each row; frame_lengths [B]).
-
-        Rows are filled up with zeros to whole frames, as in the package; they do not depend on each other.
-        """
-        frame_lengths = -(-lengths // self.info.hop)
+    def together(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """Rows are filled up with zeros to whole frames, as in the package."""
         wav = F.pad(wav, (0, -wav.shape[1] % self.info.hop))
-        wav = wav * length_mask(lengths, wav.shape[1])
-        encoded, _ = dac_layers.run(self.network.encoder.block, wav[:, None], frame_lengths * self.info.hop)
-        return encoded.transpose(1, 2), frame_lengths
+        wav, whole = wav * length_mask(lengths, wav.shape[1]), -(-lengths // self.info.hop) * self.info.hop
+        return dac_layers.run(self.network.encoder.block, wav[:, None], whole)[0].transpose(1, 2)
+
+    def blocks(self, read: Read, num_samples: int) -> Iterator[Tensor]:
+        """The latents [1, t, D] of a signal; `context` frames around each block are computed and dropped."""
+        hop = self.info.hop
+        for begin, start, stop, end in chunks(self.num_frames(num_samples), self.block, self.context):
+            wav = read(begin * hop, min(end * hop, num_samples)).to(self.device)
+            latents = self.together(wav[None], torch.tensor([len(wav)], device=self.device))
+            yield latents[:, start - begin : stop - begin]
 
     @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
@@ -100,9 +106,7 @@ class DacCodec(LatentCodec):
         wav, _ = dac_layers.run(self.network.decoder.model, inner, frame_lengths)
         return F.pad(wav[:, 0], (0, self.num_samples(latents.shape[1]) - wav.shape[2]))
 
-    @torch.inference_mode()
-    def quantize(self, latents: Tensor) -> Tensor:
-        """latents [B, T, D] -> codes [B, K, T]."""
+    def nearest(self, latents: Tensor) -> Tensor:
         residual, codes = latents.transpose(1, 2), []
         for level in self.network.quantizer.quantizers:
             inner = level.in_proj(residual)

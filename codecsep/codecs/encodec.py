@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from codecsep.codecs import seanet
 from codecsep.codecs.base import CodecError, read_config
-from codecsep.codecs.exact import exact_arithmetic
-from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.block_codec import BlockCodec
 from codecsep.codecs.long import Read
 from codecsep.codecs.upstream import (
     State,
@@ -35,10 +34,6 @@ from codecsep.codecs.upstream import (
 )
 from codecsep.data.ark import CodecInfo
 from codecsep.weight_file import read_safetensors
-
-BLOCK_SECONDS = 2.0  # on a CPU: activations of one piece stay in the cache
-LONG_BLOCK_SECONDS = 60.0  # elsewhere
-NUM_REFLECTED = 8  # frames: more than any layer reflects at the begin
 
 
 @dataclass
@@ -83,63 +78,35 @@ class Network(nn.Module):
         )
 
 
-class EncodecCodec(LatentCodec):
+class EncodecCodec(BlockCodec):
     """The published network behind the contract of `codecs/base.py`.
 
     The LSTM of its encoder remembers without bound: there is no `context`, and a long recording is encoded piece by
     piece with the layers' memory carried over (`seanet`).
     """
 
+    block_seconds = 2.0
+    min_block = 8  # frames: more than any layer reflects at the begin
+
     def __init__(self, network: Network, config: Config, info: CodecInfo):
         super().__init__(info)
         self.network, self.config = network, config
         self.latent_size = config.latent_size
 
-    @property
-    def block(self) -> int:
-        """Frames that go through the encoder at a time."""
-        device = next(self.parameters()).device
-        seconds = BLOCK_SECONDS if device.type == "cpu" else LONG_BLOCK_SECONDS
-        return max(NUM_REFLECTED, round(seconds * self.info.frame_rate))
-
-    @torch.inference_mode()
-    def latents(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """wav [B, L], lengths [B] samples -> (latents [B, T, D], frame_lengths [B]); rows do not depend on each other.
-
-        One row goes through the encoder block by block, so that its activations stay in the cache.
-        """
-        if len(wav) == 1:
-            signal = wav[0, : int(lengths)]
-            blocks = self.blocks(lambda start, stop: signal[start:stop], len(signal))
-            return torch.cat(list(blocks), 1), -(-lengths // self.info.hop)
-        encoded, frame_lengths = seanet.run(self.network.encoder.model, wav[:, None], lengths, {})
-        return encoded.transpose(1, 2), frame_lengths
+    def together(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        return seanet.run(self.network.encoder.model, wav[:, None], lengths, {})[0].transpose(1, 2)
 
     def blocks(self, read: Read, num_samples: int) -> Iterator[Tensor]:
-        """The latents [1, t, D] of a signal, `block` frames at a time."""
-        size, device, past = self.block * self.info.hop, next(self.parameters()).device, {}
+        """The latents [1, t, D] of a signal; each layer keeps what it needs of the block before."""
+        size, past = self.block * self.info.hop, {}
         for start in range(0, num_samples, size):
-            wav = read(start, min(start + size, num_samples)).to(device)
-            lengths = torch.tensor([len(wav)], device=device)
+            wav = read(start, min(start + size, num_samples)).to(self.device)
+            lengths = torch.tensor([len(wav)], device=self.device)
             yield seanet.run(self.network.encoder.model, wav[None, None], lengths, past)[0].transpose(1, 2)
 
-    @torch.inference_mode()
-    def encode_long(self, read: Read, num_samples: int) -> Tensor:
-        """A signal of any length -> codes [K, T] on the CPU: those of `encode`, bit for bit.
-
-        Raises CodecError for a signal of no samples.
-        """
-        if num_samples < 1:
-            raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
-        with exact_arithmetic(self):
-            return torch.cat([self.quantize(block)[0].cpu() for block in self.blocks(read, num_samples)], 1)
-
-    @torch.inference_mode()
-    def quantize(self, latents: Tensor) -> Tensor:
-        """latents [B, T, D] -> codes [B, K, T]; by blocks too, which makes `encode` and `encode_long` the same."""
-        layers, size = self.network.quantizer.vq, self.info.num_codebooks
-        blocks = latents.transpose(1, 2).split(self.block, 2)
-        return torch.cat([layers.encode(block, size) for block in blocks], 2).transpose(0, 1)
+    def nearest(self, latents: Tensor) -> Tensor:
+        codes = self.network.quantizer.vq.encode(latents.transpose(1, 2), self.info.num_codebooks)
+        return codes.transpose(0, 1)
 
     @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:

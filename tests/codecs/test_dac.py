@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from codecsep import config as configs
-from codecsep.codecs import dac, dac_layers, long, upstream
+from codecsep.codecs import dac, dac_layers, upstream
 from codecsep.codecs.base import CodecError
 from codecsep.torch_audio import import_torchaudio
 from codecsep.weight_file import WeightFileError
@@ -163,11 +163,14 @@ def test_the_official_models_look_eight_frames_around():
 
 
 @pytest.mark.parametrize("size", [100 * HOP, 100 * HOP + 3])
-def test_chunks_give_what_the_whole_gives(odd, monkeypatch, size):
-    _, codec = odd
-    monkeypatch.setattr(long, "CHUNK_SECONDS", 7 / codec.info.frame_rate)
+def test_blocks_give_what_the_whole_gives(odd, monkeypatch, size):
+    model, codec = odd
+    monkeypatch.setattr(codec, "block_seconds", 7 / codec.info.frame_rate)
     wav, lengths = noise(size)
+    whole = package_codes(model, wav)
+    torch.testing.assert_close(codec.latents(wav, lengths)[0], whole[0], atol=1e-6, rtol=1e-5)
     codes = codec.encode_long(lambda start, stop: wav[0, start:stop], size)
+    assert torch.equal(codes, whole[1][0])
     assert torch.equal(codes, codec.encode(wav, lengths)[0][0])
 
 

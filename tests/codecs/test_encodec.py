@@ -113,7 +113,7 @@ def test_decoded_rows_of_a_batch_are_what_each_is_alone(model, codec):
 @pytest.mark.parametrize("size", [8 * HOP, 8 * HOP + 1, 100 * HOP, 100 * HOP + 17, 99 * HOP + 39])
 def test_blocks_give_what_the_whole_gives(model, codec, monkeypatch, block, size):
     """Memory of the LSTM and overlap of the convolutions are carried over, however short the last block is."""
-    monkeypatch.setattr(encodec, "BLOCK_SECONDS", block / codec.info.frame_rate)
+    monkeypatch.setattr(codec, "block_seconds", block / codec.info.frame_rate)
     assert codec.block == block
     wav, lengths = noise(size)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_blocks_give_what_the_whole_gives(model, codec, monkeypatch, block, size
 
 def test_the_slow_way_forgets_at_every_block(codec, monkeypatch):
     """That blocks without memory differ shows that the test above can fail."""
-    monkeypatch.setattr(encodec, "BLOCK_SECONDS", 10 / codec.info.frame_rate)
+    monkeypatch.setattr(codec, "block_seconds", 10 / codec.info.frame_rate)
     wav, lengths = noise(100 * HOP)
     apart = [codec.latents(part, torch.tensor([part.shape[1]]))[0] for part in wav.split(10 * HOP, 1)]
     assert (torch.cat(apart, 1) - codec.latents(wav, lengths)[0])[:, 10:].abs().max() > 1e-3
@@ -142,7 +142,7 @@ def test_a_long_recording_is_read_once_in_order_and_in_pieces(codec):
     assert codec.encode_long(read, size).shape == (5, -(-size // HOP))
     assert asked[0][0] == 0 and asked[-1][1] == size
     assert all(one[1] == two[0] for one, two in itertools.pairwise(asked))
-    assert max(stop - start for start, stop in asked) <= encodec.BLOCK_SECONDS * SIZES.sample_rate
+    assert max(stop - start for start, stop in asked) <= codec.block_seconds * SIZES.sample_rate
 
 
 def test_a_change_is_not_heard_before_it_comes(codec):
