@@ -138,6 +138,12 @@ def write_json(path: Path, result: Result) -> None:
     atomic.write_text(path, result.json())
 
 
+def read_json(path: Path) -> Result:
+    """What `write_json` wrote."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Result(**{**found, "tables": [Table(**table) for table in found["tables"]]})
+
+
 def write_section(page: Path, result: Result) -> None:
     """Replace the section of this benchmark. Raises BenchError when the page has no marks for it."""
     text = page.read_text(encoding="utf-8") if page.is_file() else ""

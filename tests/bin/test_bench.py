@@ -1,6 +1,7 @@
 """The command `bench`: its words, its page, its ratios, and the roofline's formula."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch
 from codecsep.bin import bench, bench_page, bench_roofline, bench_timing
 from codecsep.bin.bench_page import Result, Table
 from codecsep.bin.bench_timing import Contender
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def result(bench_name="decode", load="0.1 -> 0.2"):
@@ -81,6 +84,16 @@ def test_json_holds_what_the_page_shows(tmp_path):
     bench_page.write_json(tmp_path / "new" / "decode.json", result())
     found = json.loads((tmp_path / "new" / "decode.json").read_text())
     assert found["tables"][0]["rows"] == [["a|b", 1.2345], ["c", 1]] and found["settings"] == {"rounds": 5}
+    assert bench_page.read_json(tmp_path / "new" / "decode.json") == result()
+
+
+@pytest.mark.parametrize("name", bench.BENCHES)
+def test_the_page_shows_what_was_measured(name):
+    """Nothing between the marks was edited by hand: it is what the command makes of its own numbers."""
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    section = page.partition(f"<!-- bench {name} -->\n")[2].partition(f"<!-- end {name} -->")[0]
+    numbers = ROOT / "docs" / "benchmarks" / f"{name}.json"
+    assert section == (bench_page.read_json(numbers).markdown() if numbers.is_file() else "")
 
 
 def test_machine_is_named():
