@@ -10,7 +10,7 @@ CHOICES = {
     "precision": ("fp32", "bf16", "int8"),
     "cache": ("auto", "fp32", "bf16"),
     "policy": ("auto", "compacted", "refilled"),
-    "attention": ("auto", "fused", "matmul"),
+    "attention": ("auto", "fused", "matmul", "matvec"),
 }
 LOWEST = {"slots": 1, "bucket": 1, "look_every": 0}
 GPU_LOOK_EVERY = 16
@@ -37,7 +37,7 @@ class EngineOptions:
     precision: str = "fp32"  # fp32 | bf16 | int8
     cache: str = "auto"  # auto | fp32 | bf16
     policy: str = "auto"  # auto | compacted | refilled
-    attention: str = "auto"  # auto | fused | matmul
+    attention: str = "auto"  # auto | fused | matmul | matvec
     bucket: int = 128
     look_every: int = 0
 

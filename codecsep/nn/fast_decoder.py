@@ -8,7 +8,7 @@ The network that it was made from is neither changed nor kept: after more traini
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codecsep.nn.attention import Attention
-from codecsep.nn.linears import make_linear
+from codecsep.nn.fast_attention import Attend, arranged, choose
+from codecsep.nn.linears import make_gelu_linear, make_linear
 from codecsep.nn.row_caches import CacheShape, LockstepCache, Memories, SlotCache
 from codecsep.nn.transformer import Decoder, DecoderBlock
-
-FEW_HEADS = 128  # on a GPU: rows x heads below which one query each does not fill the chip with the fused kernel
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class FastConfig:
     """How the copy computes.
 
     precision: "fp32", "bf16" or "int8" (`linears.make_linear`); cache: "fp32" or "bf16", of keys and values;
-    attention: "fused", "matmul", or "auto" for whichever is faster for one query on this device.
+    attention: see `fast_attention`; "auto" for whichever is fastest on the device.
     """
 
     precision: str = "fp32"
@@ -42,17 +41,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class FastBlock:
     """The weights of a `DecoderBlock` as functions of [B, D]."""
 
-    def __init__(self, block: DecoderBlock, precision: str, dtype: torch.dtype):
+    def __init__(self, block: DecoderBlock, precision: str, cache: str, dtype: torch.dtype):
         own, cross = block.attention, block.memory_attention
         self.norms = [_norm(norm, dtype) for norm in (block.attention_norm, block.memory_norm, block.ffn_norm)]
         self.qkv = make_linear(*_fused_qkv(own), precision)
         self.out = make_linear(own.out.weight, own.out.bias, precision)
         self.query = make_linear(*_scaled_query(cross), precision)
         self.read_out = make_linear(cross.out.weight, cross.out.bias, precision)
-        self.up = make_linear(block.up.weight, block.up.bias, precision)
+        self.up = make_gelu_linear(block.up.weight, block.up.bias, precision)
         self.down = make_linear(block.down.weight, block.down.bias, precision)
-        self.memory_weight = torch.cat([cross.key.weight, cross.value.weight]).detach()
-        self.memory_bias = torch.cat([torch.zeros_like(cross.value.bias), cross.value.bias]).detach()
+        weight = torch.cat([cross.key.weight, cross.value.weight])
+        self.memory = make_linear(weight, torch.cat([torch.zeros_like(cross.value.bias), cross.value.bias]), cache)
 
 
 class FastDecoder:
@@ -69,7 +68,7 @@ class FastDecoder:
         sizes = (len(decoder.blocks), first.num_heads, width // first.num_heads)
         self.shape = CacheShape(*sizes, DTYPES[config.cache], device)
         with torch.inference_mode():
-            self.blocks = [FastBlock(block, config.precision, self.dtype) for block in decoder.blocks]
+            self.blocks = [FastBlock(block, config.precision, config.cache, self.dtype) for block in decoder.blocks]
             self.norm = _norm(decoder.norm, self.dtype)
 
     def memories(self, given: Sequence[Tensor]) -> Memories:
@@ -77,52 +76,32 @@ class FastDecoder:
         lengths = torch.tensor([len(memory) for memory in given], device=self.shape.device)
         padded = nn.utils.rnn.pad_sequence(list(given), batch_first=True)
         layers = []
+        flat = padded.flatten(0, 1).to(self.shape.dtype)
         for block in self.blocks:
-            pairs = F.linear(padded.to(block.memory_weight), block.memory_weight, block.memory_bias)
-            pairs = pairs.unflatten(-1, (2, self.shape.num_heads, -1)).permute(2, 0, 3, 1, 4)
-            layers.append(pairs.to(self.shape.dtype).contiguous())
+            pairs = block.memory(flat).view(*padded.shape[:2], 2, self.shape.num_heads, -1).permute(2, 0, 3, 1, 4)
+            layers.append((pairs[0].contiguous(), arranged(pairs[1], self.config.attention)))
         return Memories(layers, lengths)
 
     def step(self, hidden: Tensor, past: LockstepCache | SlotCache, memories: Memories) -> Tensor:
         """The next position of every row, hidden [B, D] -> [B, D]; `past` is one position longer afterwards."""
         past.advance()
         hidden, width = hidden.to(self.dtype), hidden.shape[1]
-        attend = self._attention(len(hidden))
+        shape = self.shape
+        attend = choose(self.config.attention, shape.device, shape.dtype, len(hidden) * shape.num_heads)
         for layer, block in enumerate(self.blocks):
             qkv = block.qkv(F.layer_norm(hidden, (width,), *block.norms[0]))
             pairs = past.write(layer, qkv[:, width:].unflatten(-1, (2, self.shape.num_heads, -1)))
-            hidden = hidden + block.out(self._read(attend, qkv[:, :width], pairs, past.mask))
+            hidden = hidden + block.out(self._read(attend, qkv[:, :width], *pairs, past.mask))
             query = block.query(F.layer_norm(hidden, (width,), *block.norms[1]))
-            hidden = hidden + block.read_out(self._read(attend, query, memories.layers[layer], memories.mask))
-            risen = F.gelu(block.up(F.layer_norm(hidden, (width,), *block.norms[2])))
+            hidden = hidden + block.read_out(self._read(attend, query, *memories.layers[layer], memories.mask))
+            risen = block.up(F.layer_norm(hidden, (width,), *block.norms[2]))
             hidden = hidden + block.down(risen)
         return F.layer_norm(hidden, (width,), *self.norm)
 
-    def _read(self, attend: Callable, query: Tensor, pairs: Tensor, mask: Tensor | None) -> Tensor:
-        """query [B, D], pairs [2, B, H, M, D / H] -> [B, D]."""
-        heads = query.unflatten(-1, (self.shape.num_heads, 1, -1)).to(pairs.dtype)
-        return attend(heads, pairs[0], pairs[1], mask).flatten(1).to(self.dtype)
-
-    def _attention(self, rows: int) -> Callable:
-        """One query in bf16 is 4 to 6 times faster as plain products than fused on a CPU; in fp32 both are as fast as
-        memory is."""
-        kind = self.config.attention
-        if kind == "auto" and self.shape.device.type == "cpu":
-            kind = "fused" if self.shape.dtype == torch.float32 else "matmul"
-        elif kind == "auto":
-            kind = "fused" if rows * self.shape.num_heads >= FEW_HEADS else "matmul"
-        return attend_fused if kind == "fused" else attend_matmul
-
-
-def attend_fused(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """queries [B, H, 1, E], already scaled, keys and values [B, H, M, E], mask [B, 1, 1, M] added -> [B, H, 1, E]."""
-    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
-
-
-def attend_matmul(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """As `attend_fused`, with the scores in memory."""
-    scores = queries @ keys.transpose(-1, -2)
-    return (scores if mask is None else scores + mask).softmax(-1) @ values
+    def _read(self, attend: Attend, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """query [B, D], keys and values [B, H, M, D / H] -> [B, D]."""
+        heads = query.unflatten(-1, (self.shape.num_heads, 1, -1)).to(keys.dtype)
+        return attend(heads, keys, values, mask).flatten(1).to(self.dtype)
 
 
 def _fused_qkv(attention: Attention) -> tuple[Tensor, Tensor]:

@@ -28,13 +28,18 @@ class PlainLinear:
 
 
 class PrepackedLinear:
-    """x [B, I] -> [B, O] by oneDNN, the weight [O, I] reordered once (what torch.compile does when it freezes)."""
+    """x [B, I] -> [B, O] by oneDNN, the weight [O, I] reordered once (what torch.compile does when it freezes).
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
+    activation: "none", or "gelu" (exact), applied before the result goes to memory.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none"):
         self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight, None), bias
+        self.activation = activation
+        self.multiply = torch.ops.mkldnn._linear_pointwise.default
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(inputs, self.weight, self.bias, "none", [], "")
+        return self.multiply(inputs, self.weight, self.bias, self.activation, [], "none")
 
 
 def can_prepack() -> bool:
@@ -43,8 +48,8 @@ def can_prepack() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     try:
-        layer = PrepackedLinear(torch.eye(8), None)
-        return torch.equal(layer(torch.eye(8)), torch.eye(8))
+        layer = PrepackedLinear(torch.eye(8), None, "gelu")
+        return torch.allclose(layer(torch.eye(8)), F.gelu(torch.eye(8)), atol=1e-6)
     except (AttributeError, RuntimeError):
         return False
 
@@ -55,10 +60,20 @@ def make_linear(weight: Tensor, bias: Tensor | None, precision: str) -> Linear:
     precision: "fp32" or "bf16" (inputs and outputs too), or "int8": int8 products of fp32 inputs on a CPU, int8 weights
     and bf16 inputs on a GPU.  Raises Int8Error where that cannot be had.
     """
-    on_cpu = weight.device.type == "cpu"
     if precision == "int8":
-        return Int8Linear(weight, bias) if on_cpu else WeightOnlyLinear(weight, bias)
+        return Int8Linear(weight, bias) if weight.device.type == "cpu" else WeightOnlyLinear(weight, bias)
+    kind = PrepackedLinear if weight.device.type == "cpu" and can_prepack() else PlainLinear
+    return kind(*_cast(weight, bias, precision))
+
+
+def make_gelu_linear(weight: Tensor, bias: Tensor | None, precision: str) -> Linear:
+    """As `make_linear`, with exact GELU afterwards."""
+    if precision != "int8" and weight.device.type == "cpu" and can_prepack():
+        return PrepackedLinear(*_cast(weight, bias, precision), "gelu")
+    layer = make_linear(weight, bias, precision)
+    return lambda inputs: F.gelu(layer(inputs))
+
+
+def _cast(weight: Tensor, bias: Tensor | None, precision: str) -> tuple[Tensor, Tensor | None]:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    bias = None if bias is None else bias.detach().to(dtype)
-    kind = PrepackedLinear if on_cpu and can_prepack() else PlainLinear
-    return kind(weight.detach().to(dtype).contiguous(), bias)
+    return weight.detach().to(dtype).contiguous(), None if bias is None else bias.detach().to(dtype)

@@ -5,7 +5,8 @@
 the device and the shapes change only when the window grows, so that a step can be captured as a CUDA graph.
 `Memories`: what cross-attention reads, projected once per row.
 
-Every layer is one tensor [2, B, H, room, D / H], keys and values.
+A layer of a cache is one tensor [2, B, H, room, D / H], keys and values; of a memory it is two, since its values may
+lie in another order (`fast_attention`).
 """
 
 from __future__ import annotations
@@ -49,8 +50,11 @@ def moved(buffer: Tensor, rows: Tensor, dim: int = 0) -> Tensor:
 
 
 def grown(buffer: Tensor, room: int, used: int) -> Tensor:
-    """The same cache layer with space for `room` positions, of which the first `used` are copied."""
-    larger = buffer.new_zeros(*buffer.shape[:3], room, buffer.shape[4])
+    """The same tensor [.., room, E] with space for `room` positions, of which the first `used` are copied; its strides
+    in the same order."""
+    *leading, _, width = buffer.shape
+    is_turned = buffer.stride(-2) == 1 < buffer.stride(-1)
+    larger = buffer.new_zeros(*leading, width, room).mT if is_turned else buffer.new_zeros(*leading, room, width)
     larger[..., :used, :] = buffer[..., :used, :]
     return larger
 
@@ -146,25 +150,26 @@ class SlotCache:
 class Memories:
     """Projected memories of B rows, padded to a common number of frames; `mask` hides the padding."""
 
-    def __init__(self, layers: list[Tensor], lengths: Tensor):
-        """layers: [2, B, H, M, D / H] each; lengths: [B] int64, frames of each row."""
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], lengths: Tensor):
+        """layers: keys and values [B, H, M, D / H] each; lengths: [B] int64, frames of each row."""
         self.layers, self.lengths = layers, lengths
         self.mask = self._mask()
 
     @property
     def room(self) -> int:
-        return self.layers[0].shape[3]
+        return self.layers[0][0].shape[2]
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
-        self.layers = [moved(layer, rows, 1) for layer in self.layers]
+        self.layers = [(moved(keys, rows), moved(values, rows)) for keys, values in self.layers]
         self.lengths = self.lengths[rows]
         self.mask = None if self.mask is None else self.mask[rows]
 
     def put(self, slots: Tensor, other: Memories) -> None:
         """The rows of `other`, which is not longer, in the places `slots` (int64 [n]), in place."""
-        for layer, new in zip(self.layers, other.layers, strict=True):
-            layer[:, slots, :, : other.room] = new
+        for pair, new in zip(self.layers, other.layers, strict=True):
+            for mine, fresh in zip(pair, new, strict=True):
+                mine[slots, :, : other.room] = fresh
         self.lengths.index_copy_(0, slots, other.lengths)
         if self.mask is not None:
             self.mask.copy_(self._full_mask())
@@ -172,7 +177,8 @@ class Memories:
     def widen(self, room: int) -> None:
         """Space for `room` frames, and a mask from now on: rows that come later may be shorter."""
         if room > self.room:
-            self.layers = [grown(layer, room, self.room) for layer in self.layers]
+            used = self.room
+            self.layers = [(grown(keys, room, used), grown(values, room, used)) for keys, values in self.layers]
         self.mask = self._full_mask()
 
     def _mask(self) -> Tensor | None:
@@ -181,16 +187,9 @@ class Memories:
 
     def _full_mask(self) -> Tensor:
         hidden = torch.arange(self.room, device=self.lengths.device) >= self.lengths[:, None]
-        mask = torch.zeros(hidden.shape, dtype=self.layers[0].dtype, device=hidden.device)
+        mask = torch.zeros(hidden.shape, dtype=self.layers[0][0].dtype, device=hidden.device)
         return mask.masked_fill_(hidden, NEVER)[:, None, None]
 
 
 def _ceil(size: int, step: int) -> int:
     return -(-size // step) * step
-
-
-def grown_frames(frames: Tensor, room: int) -> Tensor:
-    """[B, M, D] -> [B, room, D], zeros at the end."""
-    larger = frames.new_zeros(frames.shape[0], room, frames.shape[2])
-    larger[:, : frames.shape[1]] = frames
-    return larger

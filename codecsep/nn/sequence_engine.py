@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from codecsep.nn.fast_decoder import FastConfig, FastDecoder
 from codecsep.nn.linears import make_linear
-from codecsep.nn.row_caches import LockstepCache, SlotCache, grown_frames, moved
+from codecsep.nn.row_caches import LockstepCache, SlotCache, grown, moved
 from codecsep.nn.sequence_step import SequenceNetwork
 
 ROOM = 256  # positions for which caches have room at first
@@ -101,8 +101,8 @@ class EngineSlots(EngineStep):
         fresh, frames = self.engine.decoder.memories(given), _prepared(self.engine, given)
         if fresh.room > self.memories.room:
             self.generation += 1
+            self.frames = None if self.frames is None else grown(self.frames, fresh.room, self.memories.room)
             self.memories.widen(fresh.room)
-            self.frames = None if self.frames is None else grown_frames(self.frames, fresh.room)
         index = torch.tensor(places, device=self.engine.device)
         self.memories.put(index, fresh)
         if frames is not None:

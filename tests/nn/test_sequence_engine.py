@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from codecsep.nn import linears
 from codecsep.nn.codebooks import make_tables
-from codecsep.nn.fast_decoder import FastConfig, FastDecoder, attend_fused, attend_matmul
+from codecsep.nn.fast_attention import KINDS, arranged
+from codecsep.nn.fast_decoder import FastConfig, FastDecoder
 from codecsep.nn.int8 import Int8Error, Int8Linear, WeightOnlyLinear
 from codecsep.nn.row_caches import CacheShape, LockstepCache, moved
 from codecsep.nn.sequence_engine import SequenceEngine
@@ -189,15 +190,16 @@ def test_without_prepacked_weights_the_plain_product_is_taken(monkeypatch):
     torch.testing.assert_close(fast, plain(rows), atol=1e-5, rtol=1e-5)
 
 
-def test_both_attentions_are_the_formula():
+def test_all_attentions_are_the_formula():
     torch.manual_seed(0)
     queries, keys, values = torch.randn(2, 3, 1, 4), torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)
     mask = torch.zeros(2, 1, 1, 6)
     mask[1, ..., 4:] = float("-inf")
     weights = ((queries * keys).sum(-1) + mask[:, :, 0]).softmax(-1)
     wanted = (weights[..., None] * values).sum(2, keepdim=True)
-    for attend in (attend_fused, attend_matmul):
-        torch.testing.assert_close(attend(queries, keys, values, mask), wanted)
+    for attend in KINDS.values():
+        for kind in ("matvec", "matmul"):
+            torch.testing.assert_close(attend(queries, keys, arranged(values, kind), mask), wanted)
 
 
 def test_only_rows_that_move_are_copied():
