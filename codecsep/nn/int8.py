@@ -36,7 +36,7 @@ class Int8Linear:
         try:
             self.multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
             self.weight = _prepack(weight)
-        except (AttributeError, RuntimeError) as error:  # NotImplementedError among the latter
+        except (AttributeError, RuntimeError) as error:
             raise _missing(f"torch {torch.__version__} on {weight.device}") from error
         self.bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
 
@@ -55,7 +55,7 @@ class WeightOnlyLinear:
         self.bias = None if bias is None else bias.detach().bfloat16()
         try:
             torch._weight_int8pack_mm(weight.new_zeros(1, weight.shape[1]).bfloat16(), self.weight, self.scales)
-        except (AttributeError, RuntimeError) as error:  # NotImplementedError among the latter
+        except (AttributeError, RuntimeError) as error:
             raise _missing(f"torch {torch.__version__} on {weight.device}") from error
 
     def __call__(self, inputs: Tensor) -> Tensor:
