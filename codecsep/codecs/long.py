@@ -35,12 +35,12 @@ def encode_in_chunks(
     encode: Callable[[Tensor], Tensor], read: Read, num_samples: int, info: CodecInfo, context: int
 ) -> Tensor:
     """encode: wav [1, L] -> codes [1, K, T]; the codes [K, T] of all num_samples, T = ceil(num_samples / hop)."""
-    size = max(1, round(CHUNK_SECONDS * info.frame_rate))
-    parts = []
-    for begin, start, stop, end in chunks(-(-num_samples // info.hop), size, context):
+    size, num_frames = max(1, round(CHUNK_SECONDS * info.frame_rate)), -(-num_samples // info.hop)
+    codes = torch.empty(info.num_codebooks, num_frames, dtype=torch.int64)  # small parts would split up the memory
+    for begin, start, stop, end in chunks(num_frames, size, context):
         wav = read(begin * info.hop, min(end * info.hop, num_samples))
-        parts.append(encode(wav[None])[0, :, start - begin : stop - begin].cpu())
-    return torch.cat(parts, 1)
+        codes[:, start:stop] = encode(wav[None])[0, :, start - begin : stop - begin].cpu()
+    return codes
 
 
 def no_chunks(info: CodecInfo, num_samples: int) -> LongSignalError:
