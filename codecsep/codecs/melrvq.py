@@ -7,6 +7,7 @@ kept, so there is no delay to speak of and SI-SDR of what it decodes means nothi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Config:
     @property
     def hop(self) -> int:
         """Samples per frame."""
-        return int(torch.tensor(self.generator.rates).prod())
+        return math.prod(self.generator.rates)
 
 
 class Network(nn.Module):
