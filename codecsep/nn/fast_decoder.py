@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from codecsep.nn.attention import Attention
-from codecsep.nn.fast_attention import Attend, arranged, choose
-from codecsep.nn.linears import make_gelu_linear, make_linear
+from codecsep.nn.fast_attention import arranged, choose
+from codecsep.nn.linears import make_added_linear, make_gelu_linear, make_linear
 from codecsep.nn.row_caches import CacheShape, LockstepCache, Memories, SlotCache
 from codecsep.nn.transformer import Decoder, DecoderBlock
 
@@ -39,17 +38,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class FastBlock:
-    """The weights of a `DecoderBlock` as functions of [B, D]."""
+    """The weights of a `DecoderBlock` as functions of [B, D]; what ends a branch adds to its second argument."""
 
     def __init__(self, block: DecoderBlock, precision: str, cache: str, dtype: torch.dtype):
         own, cross = block.attention, block.memory_attention
         self.norms = [_norm(norm, dtype) for norm in (block.attention_norm, block.memory_norm, block.ffn_norm)]
         self.qkv = make_linear(*_fused_qkv(own), precision)
-        self.out = make_linear(own.out.weight, own.out.bias, precision)
+        self.out = make_added_linear(own.out.weight, own.out.bias, precision)
         self.query = make_linear(*_scaled_query(cross), precision)
-        self.read_out = make_linear(cross.out.weight, cross.out.bias, precision)
+        self.read_out = make_added_linear(cross.out.weight, cross.out.bias, precision)
         self.up = make_gelu_linear(block.up.weight, block.up.bias, precision)
-        self.down = make_linear(block.down.weight, block.down.bias, precision)
+        self.down = make_added_linear(block.down.weight, block.down.bias, precision)
         weight = torch.cat([cross.key.weight, cross.value.weight])
         self.memory = make_linear(weight, torch.cat([torch.zeros_like(cross.value.bias), cross.value.bias]), cache)
 
@@ -88,20 +87,21 @@ class FastDecoder:
         hidden, width = hidden.to(self.dtype), hidden.shape[1]
         shape = self.shape
         attend = choose(self.config.attention, shape.device, shape.dtype, len(hidden) * shape.num_heads)
+        heads = (len(hidden) * shape.num_heads, 1, shape.head_width)
         for layer, block in enumerate(self.blocks):
-            qkv = block.qkv(F.layer_norm(hidden, (width,), *block.norms[0]))
-            pairs = past.write(layer, qkv[:, width:].unflatten(-1, (2, self.shape.num_heads, -1)))
-            hidden = hidden + block.out(self._read(attend, qkv[:, :width], *pairs, past.mask))
-            query = block.query(F.layer_norm(hidden, (width,), *block.norms[1]))
-            hidden = hidden + block.read_out(self._read(attend, query, *memories.layers[layer], memories.mask))
-            risen = block.up(F.layer_norm(hidden, (width,), *block.norms[2]))
-            hidden = hidden + block.down(risen)
-        return F.layer_norm(hidden, (width,), *self.norm)
+            qkv = block.qkv(_normed(hidden, block.norms[0]))
+            keys, values = past.write(layer, qkv)
+            own = attend(qkv[:, :width].to(keys.dtype).reshape(heads), keys, values, past.mask)
+            hidden = block.out(own.reshape(-1, width).to(self.dtype), hidden)
+            query = block.query(_normed(hidden, block.norms[1])).to(keys.dtype).view(heads)
+            read = attend(query, *memories.flat[layer], memories.mask)
+            hidden = block.read_out(read.reshape(-1, width).to(self.dtype), hidden)
+            hidden = block.down(block.up(_normed(hidden, block.norms[2])), hidden)
+        return _normed(hidden, self.norm)
 
-    def _read(self, attend: Attend, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """query [B, D], keys and values [B, H, M, D / H] -> [B, D]."""
-        heads = query.unflatten(-1, (self.shape.num_heads, 1, -1)).to(keys.dtype)
-        return attend(heads, keys, values, mask).flatten(1).to(self.dtype)
+
+def _normed(hidden: Tensor, norm: tuple[Tensor, Tensor, float]) -> Tensor:
+    return torch.native_layer_norm(hidden, hidden.shape[-1:], *norm)[0]
 
 
 def _fused_qkv(attention: Attention) -> tuple[Tensor, Tensor]:

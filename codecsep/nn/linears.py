@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from codecsep.nn.int8 import Int8Linear, WeightOnlyLinear
 
 Linear = Callable[[Tensor], Tensor]
+Added = Callable[[Tensor, Tensor], Tensor]  # inputs [B, I] and what is added to the product [B, O]
 
 
 class PlainLinear:
@@ -41,6 +42,10 @@ class PrepackedLinear:
     def __call__(self, inputs: Tensor) -> Tensor:
         return self.multiply(inputs, self.weight, self.bias, self.activation, [], "none")
 
+    def add(self, inputs: Tensor, others: Tensor) -> Tensor:
+        """others + product, in one operation; without activation."""
+        return torch.ops.mkldnn._linear_pointwise.binary(inputs, others, self.weight, self.bias, "add")
+
 
 def can_prepack() -> bool:
     """Does this build of torch multiply with prepacked weights?  These operators are torch's own business and may go:
@@ -48,8 +53,9 @@ def can_prepack() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     try:
-        layer = PrepackedLinear(torch.eye(8), None, "gelu")
-        return torch.allclose(layer(torch.eye(8)), F.gelu(torch.eye(8)), atol=1e-6)
+        unit = torch.eye(8)
+        layer, wanted = PrepackedLinear(unit, None, "gelu"), F.gelu(unit)
+        return torch.allclose(layer(unit), wanted, atol=1e-6) and torch.equal(layer.add(unit, unit), unit + unit)
     except (AttributeError, RuntimeError):
         return False
 
@@ -72,6 +78,12 @@ def make_gelu_linear(weight: Tensor, bias: Tensor | None, precision: str) -> Lin
         return PrepackedLinear(*_cast(weight, bias, precision), "gelu")
     layer = make_linear(weight, bias, precision)
     return lambda inputs: F.gelu(layer(inputs))
+
+
+def make_added_linear(weight: Tensor, bias: Tensor | None, precision: str) -> Added:
+    """As `make_linear`, as a branch of a residual network: the product is added to a second argument."""
+    layer = make_linear(weight, bias, precision)
+    return layer.add if isinstance(layer, PrepackedLinear) else lambda inputs, others: others + layer(inputs)
 
 
 def _cast(weight: Tensor, bias: Tensor | None, precision: str) -> tuple[Tensor, Tensor | None]:

@@ -67,23 +67,27 @@ class LockstepCache:
     def __init__(self, shape: CacheShape, rows: int, room: int):
         self.length, self.room = 0, room
         self.layers = [shape.layer(rows, room) for _ in range(shape.num_layers)]
+        self.flat = [_flat(*layer) for layer in self.layers]
 
     def advance(self) -> None:
         """One position more; half as much room again where there was none left."""
         if self.length == self.room:
             self.room += max(self.room // 2, 1)
             self.layers = [grown(layer, self.room, self.length) for layer in self.layers]
+            self.flat = [_flat(*layer) for layer in self.layers]
         self.length += 1
 
-    def write(self, layer: int, pairs: Tensor) -> Tensor:
-        """Keys and values [B, 2, H, D / H] of this position -> all so far, [2, B, H, length, D / H]."""
+    def write(self, layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        """Query, key and value [B, 3 D] of this position -> keys and values so far, [B * H, length, D / H]."""
         buffer = self.layers[layer]
-        buffer[:, :, :, self.length - 1] = pairs.transpose(0, 1)
-        return buffer[:, :, :, : self.length]
+        buffer.select(3, self.length - 1).copy_(_pairs(qkv, buffer).transpose(0, 1))
+        keys, values = self.flat[layer]
+        return keys.narrow(1, 0, self.length), values.narrow(1, 0, self.length)
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
         self.layers = [self._kept(layer, rows) for layer in self.layers]
+        self.flat = [_flat(*layer) for layer in self.layers]
 
     def _kept(self, layer: Tensor, rows: Tensor) -> Tensor:
         if len(rows) > layer.shape[1]:
@@ -105,6 +109,7 @@ class SlotCache:
         self.window = bucket
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=shape.device)
         self.layers = [shape.layer(rows, self.room) for _ in range(shape.num_layers)]
+        self.flat = [_flat(*layer) for layer in self.layers]
         self.rows = torch.arange(rows, device=shape.device)
         self.mask: Tensor | None = None
         self.places = self.lengths
@@ -116,26 +121,26 @@ class SlotCache:
         if self.window > self.room:
             used, self.room = self.room, _ceil(self.window + self.window // 2, self.bucket)
             self.layers = [grown(layer, self.room, used) for layer in self.layers]
+            self.flat = [_flat(*layer) for layer in self.layers]
         return self.window
 
     def advance(self) -> None:
-        """One position more for every row, and the mask [B, 1, 1, window] of what each may read."""
+        """One position more for every row, and the mask of what each may read."""
         self.places = self.lengths.clone()
         self.lengths.add_(1)
-        positions = torch.arange(self.window, device=self.lengths.device)
-        hidden = positions >= self.lengths[:, None]
-        mask = torch.zeros(hidden.shape, dtype=self.layers[0].dtype, device=hidden.device)
-        self.mask = mask.masked_fill_(hidden, NEVER)[:, None, None]
+        self.mask = padding_mask(self.lengths, self.window, self.layers[0].shape[2], self.layers[0].dtype)
 
-    def write(self, layer: int, pairs: Tensor) -> Tensor:
-        """Keys and values [B, 2, H, D / H] at each row's own position -> [2, B, H, window, D / H]."""
+    def write(self, layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        """Query, key and value [B, 3 D] at each row's own position -> keys and values, [B * H, window, D / H]."""
         buffer = self.layers[layer]
-        buffer[:, self.rows, :, self.places] = pairs
-        return buffer[:, :, :, : self.window]
+        buffer[:, self.rows, :, self.places] = _pairs(qkv, buffer).to(buffer.dtype)
+        keys, values = self.flat[layer]
+        return keys[:, : self.window], values[:, : self.window]
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
         self.layers = [moved(layer, rows, 1) for layer in self.layers]
+        self.flat = [_flat(*layer) for layer in self.layers]
         self.counts = [self.counts[row] for row in rows.tolist()]
         self.lengths = self.lengths[rows]
         self.rows = torch.arange(len(rows), device=self.lengths.device)
@@ -153,6 +158,7 @@ class Memories:
     def __init__(self, layers: list[tuple[Tensor, Tensor]], lengths: Tensor):
         """layers: keys and values [B, H, M, D / H] each; lengths: [B] int64, frames of each row."""
         self.layers, self.lengths = layers, lengths
+        self.flat = [_flat(*layer) for layer in layers]
         self.mask = self._mask()
 
     @property
@@ -162,8 +168,9 @@ class Memories:
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
         self.layers = [(moved(keys, rows), moved(values, rows)) for keys, values in self.layers]
+        self.flat = [_flat(*layer) for layer in self.layers]
         self.lengths = self.lengths[rows]
-        self.mask = None if self.mask is None else self.mask[rows]
+        self.mask = None if self.mask is None else self._full_mask()
 
     def put(self, slots: Tensor, other: Memories) -> None:
         """The rows of `other`, which is not longer, in the places `slots` (int64 [n]), in place."""
@@ -179,6 +186,7 @@ class Memories:
         if room > self.room:
             used = self.room
             self.layers = [(grown(keys, room, used), grown(values, room, used)) for keys, values in self.layers]
+            self.flat = [_flat(*layer) for layer in self.layers]
         self.mask = self._full_mask()
 
     def _mask(self) -> Tensor | None:
@@ -186,9 +194,25 @@ class Memories:
         return None if bool((self.lengths == self.room).all()) else self._full_mask()
 
     def _full_mask(self) -> Tensor:
-        hidden = torch.arange(self.room, device=self.lengths.device) >= self.lengths[:, None]
-        mask = torch.zeros(hidden.shape, dtype=self.layers[0][0].dtype, device=hidden.device)
-        return mask.masked_fill_(hidden, NEVER)[:, None, None]
+        keys = self.layers[0][0]
+        return padding_mask(self.lengths, self.room, keys.shape[1], keys.dtype)
+
+
+def padding_mask(lengths: Tensor, room: int, num_heads: int, dtype: torch.dtype) -> Tensor:
+    """lengths [B] -> [B * H, 1, room]: 0 before the end of the row, -inf after it."""
+    hidden = torch.arange(room, device=lengths.device) >= lengths[:, None]
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=lengths.device).masked_fill_(hidden, NEVER)
+    return mask[:, None].expand(-1, num_heads, -1).reshape(-1, 1, room)
+
+
+def _flat(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, H, M, E] -> [B * H, M, E], of the same memory."""
+    return keys.flatten(0, 1), values.flatten(0, 1)
+
+
+def _pairs(qkv: Tensor, buffer: Tensor) -> Tensor:
+    """[B, 3 D] -> keys and values [B, 2, H, E]."""
+    return qkv.view(len(qkv), 3, buffer.shape[2], buffer.shape[4]).narrow(1, 1, 2)
 
 
 def _ceil(size: int, step: int) -> int:

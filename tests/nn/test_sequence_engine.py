@@ -192,14 +192,14 @@ def test_without_prepacked_weights_the_plain_product_is_taken(monkeypatch):
 
 def test_all_attentions_are_the_formula():
     torch.manual_seed(0)
-    queries, keys, values = torch.randn(2, 3, 1, 4), torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)
-    mask = torch.zeros(2, 1, 1, 6)
-    mask[1, ..., 4:] = float("-inf")
-    weights = ((queries * keys).sum(-1) + mask[:, :, 0]).softmax(-1)
-    wanted = (weights[..., None] * values).sum(2, keepdim=True)
+    queries, keys, values = torch.randn(6, 1, 4), torch.randn(6, 5, 4), torch.randn(6, 5, 4)
+    mask = torch.zeros(6, 1, 5)
+    mask[1, ..., 3:] = float("-inf")
+    weights = ((queries * keys).sum(-1) + mask[:, 0]).softmax(-1)
+    wanted = (weights[..., None] * values).sum(1)
     for attend in KINDS.values():
         for kind in ("matvec", "matmul"):
-            torch.testing.assert_close(attend(queries, keys, arranged(values, kind), mask), wanted)
+            torch.testing.assert_close(attend(queries, keys, arranged(values, kind), mask).reshape(6, 4), wanted)
 
 
 def test_only_rows_that_move_are_copied():
@@ -213,8 +213,8 @@ def test_a_lockstep_cache_grows_and_keeps_what_it_holds():
     cache = LockstepCache(CacheShape(1, 1, 1, torch.float32, torch.device("cpu")), 2, 1)
     for value in range(7):
         cache.advance()
-        seen = cache.write(0, torch.full((2, 2, 1, 1), float(value)))
-    assert seen.shape == (2, 2, 1, 7, 1) and seen[1, 1, 0, :, 0].tolist() == list(range(7))
+        keys, values = cache.write(0, torch.tensor([[0.0, value, -value]] * 2))
+    assert keys.shape == (2, 7, 1) and keys[1, :, 0].tolist() == list(range(7)) and torch.equal(values, -keys)
 
 
 def test_the_network_is_not_changed():
