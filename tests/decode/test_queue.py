@@ -15,12 +15,12 @@ from codecsep.tokens.vocab import Vocab
 
 VOCAB = Vocab(6)
 CPU = torch.device("cpu")
-BOUNDS = [5, 30, 12, 1, 18, 7, 25, 3, 9]
+BOUNDS = [5, 15, 9, 1, 12, 7, 13, 3, 9]
 OPTIONS = {
     "greedy": DecodeOptions(),
     "sample": DecodeOptions(strategy="sample", temperature=1.2, top_k=7, top_p=0.95, seed=3),
     "late": DecodeOptions(num_speakers=2, leave_every=5),
-    "beam": DecodeOptions(strategy="beam", beam_size=3),
+    "beam": DecodeOptions(strategy="beam", beam_size=2),
 }
 
 

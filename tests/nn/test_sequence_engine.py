@@ -85,11 +85,11 @@ def logits_of(step, tokens):
 @pytest.mark.parametrize("kind", ["lockstep", "slots"])
 def test_the_engine_computes_what_the_network_does(positions, kind, monkeypatch):
     monkeypatch.setattr("codecsep.nn.sequence_engine.ROOM", 4)  # caches grow on the way
-    for code_width in (0, 6):
-        part, given, tokens = make_part(positions=positions, code_width=code_width), memories_of(), sequences(4, 30)
-        engine = SequenceEngine(part, FastConfig(), window=4)
-        wanted = logits_of(plain_step(part, given), tokens)
-        torch.testing.assert_close(logits_of(getattr(engine, kind)(given), tokens), wanted, atol=2e-5, rtol=1e-4)
+    code_width = 0 if positions == "time" else 6
+    part, given, tokens = make_part(positions=positions, code_width=code_width), memories_of(), sequences(4, 20)
+    engine = SequenceEngine(part, FastConfig(), window=4)
+    wanted = logits_of(plain_step(part, given), tokens)
+    torch.testing.assert_close(logits_of(getattr(engine, kind)(given), tokens), wanted, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["lockstep", "slots"])
