@@ -150,8 +150,14 @@ CODES: dict[str, Code] = {
     ),
     "E341": Code("utterance without sequence", "A model lays out sequences for some utterances and none for others."),
     "E343": Code("codec in a coarse type", "Codes are made in float32; in bfloat16 or float16 most of them change."),
-    "E344": Code("signal too long to encode at once", "A codec without a bound on its context cannot encode in chunks."),
-    "E349": Code("no such number of codebooks", "The weights of a codec hold fewer codebooks than its config asks for."),
+    "E344": Code(
+        "signal too long to encode at once",
+        "A codec without a bound on its context cannot encode in chunks.",
+    ),
+    "E349": Code(
+        "no such number of codebooks",
+        "The weights of a codec hold fewer codebooks than its config asks for.",
+    ),
     "E350": Code(
         "codec directory incomplete",
         "A codec directory lacks codec.json, its configuration or its weights, or they do not fit together.",
@@ -168,7 +174,10 @@ CODES: dict[str, Code] = {
         "codec cannot be exported",
         "The training of a codec is exported together with its delay, which is measured on speech: --data.",
     ),
-    "E357": Code("no sound in these codes", "Semantic units say what is spoken; no waveform can be made of them alone."),
+    "E357": Code(
+        "no sound in these codes",
+        "Semantic units say what is spoken; no waveform can be made of them alone.",
+    ),
     "E358": Code("codebooks not fitted", "k-means of a codec has too little speech, or its centres were not given."),
     "E359": Code(
         "weights not here",

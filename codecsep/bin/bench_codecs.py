@@ -18,7 +18,7 @@ from codecsep import config
 from codecsep.bin.bench_page import BenchError
 from codecsep.bin.bench_timing import Contender, Ratio, clock_of, interleave, ratio
 from codecsep.codecs import base, dac, encodec
-from codecsep.codecs.upstream import import_package
+from codecsep.codecs.upstream import need_package
 from codecsep.tokens.padding import pad_sequences
 
 
@@ -88,9 +88,11 @@ def signals(seconds: Sequence[float], rate: int) -> list[Tensor]:
 
 def encodec_package() -> tuple[Any, Any, Callable[[Tensor], Tensor]]:
     """The package's 24 kHz model at 6 kbit/s with codebooks that are not empty, our sizes, and how it encodes."""
-    package = import_package("encodec", "encodec")
+    need_package("encodec")
+    from encodec import EncodecModel
+
     torch.manual_seed(0)
-    model = package.EncodecModel.encodec_model_24khz(pretrained=False).eval()
+    model = EncodecModel.encodec_model_24khz(pretrained=False).eval()
     model.set_target_bandwidth(6.0)
     for layer in model.quantizer.vq.layers:
         layer._codebook.embed.normal_(std=0.05)
@@ -99,10 +101,12 @@ def encodec_package() -> tuple[Any, Any, Callable[[Tensor], Tensor]]:
 
 def dac_package() -> tuple[Any, Any, Callable[[Tensor], Tensor]]:
     """The package's 16 kHz model, our sizes, and how it encodes."""
-    package = import_package("dac", "dac")
+    need_package("dac")
+    from dac import DAC
+
     torch.manual_seed(0)
     sizes = dac.Config()
-    model = package.DAC(
+    model = DAC(
         encoder_dim=sizes.encoder_width, encoder_rates=sizes.strides, decoder_dim=sizes.decoder_width,
         decoder_rates=sizes.strides[::-1], n_codebooks=sizes.num_codebooks, codebook_size=sizes.codebook_size,
         codebook_dim=sizes.codebook_dim, sample_rate=sizes.sample_rate,

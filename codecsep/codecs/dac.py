@@ -29,7 +29,7 @@ from codecsep.codecs import dac_layers
 from codecsep.codecs.base import read_config
 from codecsep.codecs.block_codec import BlockCodec
 from codecsep.codecs.long import Read, chunks
-from codecsep.codecs.upstream import State, check_state, fill, import_package, old_weight_norm, on_meta, read_state
+from codecsep.codecs.upstream import State, check_state, fill, need_package, old_weight_norm, on_meta, read_state
 from codecsep.data.ark import CodecInfo
 from codecsep.tokens.padding import length_mask
 from codecsep.weight_file import read_safetensors
@@ -64,8 +64,10 @@ class Network(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        model = import_package("dac", "dac.model.dac")
-        quantize = import_package("dac", "dac.nn.quantize")
+        need_package("dac")
+        from dac.model import dac as model
+        from dac.nn import quantize
+
         self.encoder = model.Encoder(config.encoder_width, config.strides, config.latent_size)
         self.decoder = model.Decoder(config.latent_size, config.decoder_width, config.strides[::-1])
         self.quantizer = quantize.ResidualVectorQuantize(

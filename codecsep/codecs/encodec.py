@@ -26,7 +26,7 @@ from codecsep.codecs.upstream import (
     State,
     check_state,
     fill,
-    import_package,
+    need_package,
     old_weight_norm,
     on_meta,
     plain_names,
@@ -62,8 +62,10 @@ class Network(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        seanet_parts = import_package("encodec", "encodec.modules.seanet")
-        quantization = import_package("encodec", "encodec.quantization")
+        need_package("encodec")
+        from encodec import quantization
+        from encodec.modules import seanet as seanet_parts
+
         sizes = {
             "dimension": config.latent_size,
             "n_filters": config.filters,

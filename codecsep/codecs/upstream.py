@@ -6,12 +6,10 @@ kept as it is; weight norm is folded into plain weights when the network is buil
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +22,12 @@ from codecsep.weight_file import read_pickled, read_safetensors
 State = dict[str, Tensor]
 
 
-def import_package(package: str, module: str) -> ModuleType:
-    """`module` of an optional package that imports torchaudio. Raises PackageError with the line that installs it."""
+def need_package(package: str) -> None:
+    """To be called before an optional package that imports torchaudio is imported. Raises PackageError with the line
+    that installs it."""
     import_torchaudio()
     if importlib.util.find_spec(package) is None:
         raise PackageError("E901", "is not installed", package, INSTALL)
-    return importlib.import_module(module)
 
 
 def read_state(path: Path) -> State:

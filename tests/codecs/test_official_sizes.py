@@ -61,7 +61,7 @@ def test_real_speech_has_the_packages_codes(name):
         pytest.skip("no recordings: run stage 0 of egs/prompts2mix first")
     module, kind = {"encodec": (encodec, encodec.EncodecCodec), "dac": (dac, dac.DacCodec)}[name]
     sizes, _ = module.Config(), torch.manual_seed(0)
-    upstream.import_package(name, name)
+    upstream.need_package(name)
     model, package_codes = {"encodec": package_encodec, "dac": package_dac}[name]()
     network = upstream.fill(upstream.on_meta(lambda: module.Network(sizes)), model.state_dict(), Path("random"))
     codec = kind(network, sizes, module.describe(sizes))

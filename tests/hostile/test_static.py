@@ -25,6 +25,7 @@ MAY_UNPICKLE = {
 }
 # Each imports only files of its own folder, which it lists first.
 MAY_IMPORT_BY_NAME = {"codecsep/config.py", "codecsep/codecs/base.py", "codecsep/models/base.py", "codecsep/bin/cli.py"}
+MAY_IMPORT_BY_NAME |= {"codecsep/bin/bench.py"}
 
 
 def python_files() -> list[Path]:
