@@ -170,6 +170,7 @@ def roofline(bench: Bench, batch: int, seconds: dict[Any, list[float]]) -> Table
     table.notes = [
         "A step reads all weights of the decoder once and each row's keys and values (self: the mean over the steps; "
         "cross: all memory frames); activations are left out. floor: the larger of bytes / bandwidth and flops / rate.",
+        "measured: a whole decoding divided by its steps, so with its share of projecting the memory at the beginning.",
         "copying: a copy to and fro of as many bytes as a step moves, so from the same level of the cache. products: "
         "matrices of 1024 x 1024 through our own layers at that precision.",
     ]
