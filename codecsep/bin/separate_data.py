@@ -76,7 +76,7 @@ def work_of(
         values={"version": VERSION},
         settings={
             "options": dataclasses.asdict(options),
-            "engine": {"precision": how.precision, "cache": how.cache_of()},
+            "engine": {"precision": how.precision, "cache": how.cache},
             "window": dataclasses.asdict(Window(args.window, args.overlap)),
             "models": [str(path) for path in models],
             "max_seconds": args.max_seconds,

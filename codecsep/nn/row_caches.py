@@ -60,29 +60,39 @@ def grown(buffer: Tensor, room: int, used: int) -> Tensor:
 
 
 class LockstepCache:
-    """Rows of one length."""
+    """Rows of one length.
 
-    mask = None
+    bucket: what is read is a multiple of so many positions, those after the length hidden by a mask.  1: no mask.  In
+    bf16 on a CPU oneDNN makes a kernel for every new length, which takes longer than the step.
+    """
 
-    def __init__(self, shape: CacheShape, rows: int, room: int):
-        self.length, self.room = 0, room
+    def __init__(self, shape: CacheShape, rows: int, room: int, bucket: int = 1):
+        self.length, self.room, self.bucket = 0, _ceil(room, bucket), bucket
+        self.window, self.mask = 0, None
+        self.hidden = torch.full((1, 1, self.room), NEVER, dtype=shape.dtype, device=shape.device)
+        room = self.room
         self.layers = [shape.layer(rows, room) for _ in range(shape.num_layers)]
         self.flat = [_flat(*layer) for layer in self.layers]
 
     def advance(self) -> None:
         """One position more; half as much room again where there was none left."""
         if self.length == self.room:
-            self.room += max(self.room // 2, 1)
+            self.room = _ceil(self.room + max(self.room // 2, 1), self.bucket)
             self.layers = [grown(layer, self.room, self.length) for layer in self.layers]
             self.flat = [_flat(*layer) for layer in self.layers]
+            self.hidden = torch.cat([self.hidden, self.hidden.new_full((1, 1, self.room - self.length), NEVER)], 2)
         self.length += 1
+        self.window = _ceil(self.length, self.bucket)
+        if self.bucket > 1:
+            self.hidden.select(2, self.length - 1).zero_()
+            self.mask = self.hidden.narrow(2, 0, self.window)
 
     def write(self, layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
-        """Query, key and value [B, 3 D] of this position -> keys and values so far, [B * H, length, D / H]."""
+        """Query, key and value [B, 3 D] of this position -> keys and values so far, [B * H, window, D / H]."""
         buffer = self.layers[layer]
         buffer.select(3, self.length - 1).copy_(_pairs(qkv, buffer).transpose(0, 1))
         keys, values = self.flat[layer]
-        return keys.narrow(1, 0, self.length), values.narrow(1, 0, self.length)
+        return keys.narrow(1, 0, self.window), values.narrow(1, 0, self.window)
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows (int64 [B']), in this order; a row may be named more than once."""
@@ -92,7 +102,7 @@ class LockstepCache:
     def _kept(self, layer: Tensor, rows: Tensor) -> Tensor:
         if len(rows) > layer.shape[1]:
             return layer.index_select(1, rows)
-        moved(layer[:, :, :, : self.length], rows, 1)
+        moved(layer[:, :, :, : self.window], rows, 1)
         return layer[:, : len(rows)]
 
 

@@ -19,6 +19,7 @@ from codecsep.nn.row_caches import LockstepCache, SlotCache, grown, moved
 from codecsep.nn.sequence_step import SequenceNetwork
 
 ROOM = 256  # positions for which caches have room at first
+BUCKET = 64  # lengths of bf16 caches: see `LockstepCache`
 
 
 class SequenceEngine:
@@ -39,7 +40,9 @@ class SequenceEngine:
     @torch.inference_mode()
     def lockstep(self, given: Sequence[Tensor]) -> EngineStep:
         """Rows that begin together, with memories [M_i, D]."""
-        return EngineStep(self, LockstepCache(self.decoder.shape, len(given), ROOM), given)
+        shape = self.decoder.shape
+        bucket = 1 if shape.dtype == torch.float32 else BUCKET
+        return EngineStep(self, LockstepCache(shape, len(given), ROOM, bucket), given)
 
     @torch.inference_mode()
     def slots(self, given: Sequence[Tensor]) -> EngineSlots:

@@ -217,6 +217,19 @@ def test_a_lockstep_cache_grows_and_keeps_what_it_holds():
     assert keys.shape == (2, 7, 1) and keys[1, :, 0].tolist() == list(range(7)) and torch.equal(values, -keys)
 
 
+def test_a_bucketed_lockstep_cache_hides_what_is_not_there_yet():
+    part, given, tokens = make_part(), memories_of(), sequences(4, 9)
+    plain, fast = (SequenceEngine(part, FastConfig()).lockstep(given) for _ in range(2))
+    fast.past = LockstepCache(fast.engine.decoder.shape, 4, 2, bucket=4)
+    for rows in ([0, 1, 2, 3], [3, 1]):
+        rows = torch.tensor(rows)
+        plain.keep(rows)
+        fast.keep(rows)
+        tokens = tokens[rows]
+        torch.testing.assert_close(logits_of(fast, tokens), logits_of(plain, tokens), atol=2e-5, rtol=1e-4)
+    assert (fast.past.length, fast.past.window, fast.past.room) == (18, 20, 20)
+
+
 def test_the_network_is_not_changed():
     part = make_part()
     before = {name: value.clone() for name, value in part.state_dict().items()}
