@@ -1,7 +1,8 @@
 """Attention of one query per row: whichever way of computing it is fastest on a device, all with the same result.
 
 Queries [R, 1, E] of R = rows x heads, already scaled by 1 / sqrt(E); keys and values [R, M, E]; mask [R, 1, M] or
-[1, 1, M], added, or None.  Returns R * E numbers in that order.  Three axes, because torch brings four to three at each product.
+[1, 1, M], added, or None.  Returns R * E numbers in that order.  Three axes, because torch brings four to three at each
+product.
 
 One query per head is bound by memory, so what counts is how evenly keys and values are read. Measured on one core of an
 AMD EPYC (Zen 4), 8 rows, 4 heads of 64, 448 positions (the core reads 22 GB/s): fused fp32 14 GB/s; products of matrix
