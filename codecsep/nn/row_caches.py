@@ -62,12 +62,13 @@ def grown(buffer: Tensor, room: int, used: int) -> Tensor:
 class LockstepCache:
     """Rows of one length.
 
-    bucket: what is read is a multiple of so many positions, those after the length hidden by a mask.  1: no mask.  In
-    bf16 on a CPU oneDNN makes a kernel for every new length, which takes longer than the step.
+    bucket: what is read is a multiple of so many positions, those after the length hidden by a mask, and there is never
+    more room than that.  1: no mask, room ahead.  In bf16 on a CPU oneDNN makes a kernel for every new length, which
+    takes longer than the step, and copies what does not lie in one piece.
     """
 
     def __init__(self, shape: CacheShape, rows: int, room: int, bucket: int = 1):
-        self.length, self.room, self.bucket = 0, _ceil(room, bucket), bucket
+        self.length, self.room, self.bucket = 0, room if bucket == 1 else bucket, bucket
         self.window, self.mask = 0, None
         self.hidden = torch.full((1, 1, self.room), NEVER, dtype=shape.dtype, device=shape.device)
         room = self.room
@@ -77,7 +78,7 @@ class LockstepCache:
     def advance(self) -> None:
         """One position more; half as much room again where there was none left."""
         if self.length == self.room:
-            self.room = _ceil(self.room + max(self.room // 2, 1), self.bucket)
+            self.room += max(self.room // 2, 1) if self.bucket == 1 else self.bucket
             self.layers = [grown(layer, self.room, self.length) for layer in self.layers]
             self.flat = [_flat(*layer) for layer in self.layers]
             self.hidden = torch.cat([self.hidden, self.hidden.new_full((1, 1, self.room - self.length), NEVER)], 2)
