@@ -18,6 +18,7 @@ seed=72                   # of the mixtures that stage 0 makes
 decode_seeds="1 2 3"      # stage 6 samples once with each
 corpus=../downloads       # where stage 0 finds or puts the recordings
 local_data_opts=          # passed on to ../local/data.sh, e.g. "--max_prompts 20 --num_test 10" for a quick look
+codec_from=               # another codec directory than the committed one, e.g. ../melrvq/exp/codec with --conf_dir conf/melrvq
 train_codec=false         # true: train the codec with ../codec/run.sh instead of taking the committed weights
 conf_dir=conf             # conf: the mini corpus; conf/toy: a few steps, to see all stages run; conf/paper: the paper's sizes
 tag=                      # suffix of the experiment directories
@@ -69,10 +70,9 @@ if at 1 "codec"; then
         need 0 data/train_sources/wav.scp
         stdout.pl exp/log/codec.log \
             ../codec/run.sh --stage 1 --stop-stage 1 --ngpu "${ngpu}" --data "${PWD}/data" --python "${python}"
-        run.pl exp/log/get_codec.log "${python}" -m codecsep.bin.get_codec --from ../codec/exp/codec --out exp/codec
-    else
-        run.pl exp/log/get_codec.log "${python}" -m codecsep.bin.get_codec --out exp/codec
+        codec_from=../codec/exp/codec
     fi
+    run.pl exp/log/get_codec.log "${python}" -m codecsep.bin.get_codec ${codec_from:+--from "${codec_from}"} --out exp/codec
 fi
 
 if at 2 "tokenise"; then
