@@ -6,13 +6,15 @@ trained weight per layer (a linear layer from num_states to 1, no softmax) follo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from codecsep.codecs import fbank, mini_encoder, wavlm
 from codecsep.errors import CodecsepError
-from codecsep.tokens.padding import length_mask
+from codecsep.tokens.padding import length_mask, pad_sequences, similar_lengths
 
 KINDS = {"fbank": fbank, "mini_encoder": mini_encoder, "wavlm": wavlm}
 
@@ -52,3 +54,20 @@ class FusedEncoder(nn.Module):
         states, frame_lengths = self.network(wav, lengths)
         memory = self.norm(self.fusion(states.movedim(0, -1))[..., 0])
         return memory, length_mask(frame_lengths, memory.shape[1])
+
+    @torch.inference_mode()
+    def remember(self, mixtures: Sequence[Tensor], batch_size: int) -> list[Tensor]:
+        """Mixtures [L_i] -> memories [M_i, D], in the order given; encoded in batches of similar length."""
+        device, memories = self.fusion.weight.device, [torch.empty(0)] * len(mixtures)
+        for places in similar_lengths([len(mixture) for mixture in mixtures], batch_size):
+            wav, lengths = pad_sequences([mixtures[place] for place in places], 0.0)
+            memory, valid = self(wav.to(device), lengths.to(device))
+            for place, row, size in zip(places, memory, valid.sum(1).tolist(), strict=True):
+                memories[place] = row[:size].clone()
+        return memories
+
+
+def same_weights(first: nn.Module, second: nn.Module) -> bool:
+    """Do two encoders compute the same?  Then a memory is computed once for both."""
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

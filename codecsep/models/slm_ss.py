@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codecsep.codecs.encoders import EncoderConfig, FusedEncoder
+from codecsep.codecs.encoders import EncoderConfig, FusedEncoder, same_weights
 from codecsep.decode import levels
 from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
@@ -36,7 +36,7 @@ from codecsep.nn.sequence_positions import PositionConfig, make_positions
 from codecsep.nn.token_loss import token_loss
 from codecsep.nn.transformer import Decoder, TransformerConfig
 from codecsep.tokens import sot
-from codecsep.tokens.padding import length_mask, pad_sequences
+from codecsep.tokens.padding import length_mask, pad_sequences, similar_lengths
 from codecsep.tokens.vocab import Vocab
 
 SAMPLE_RATE = 16000  # of the mixtures that the encoders read
@@ -97,17 +97,6 @@ class TokenNetwork(nn.Module):
     def embed(self, level: int, ids: Tensor) -> Tensor:
         """ids of one level, padding included, -> vectors; padding reads row 0 and is masked elsewhere."""
         return self.tables.embed(level, ids.masked_fill(ids == self.vocab.pad, 0))
-
-    @torch.inference_mode()
-    def remember(self, mixtures: Sequence[Tensor], batch_size: int) -> list[Tensor]:
-        """Mixtures [L_i] -> memories [M_i, D], in the order given; encoded in batches of similar length."""
-        device, memories = next(self.parameters()).device, [torch.empty(0)] * len(mixtures)
-        for places in similar([len(mixture) for mixture in mixtures], batch_size):
-            wav, lengths = pad_sequences([mixtures[place] for place in places], 0.0)
-            memory, valid = self.encoder(wav.to(device), lengths.to(device))
-            for place, row, size in zip(places, memory, valid.sum(1).tolist(), strict=True):
-                memories[place] = row[:size].clone()
-        return memories
 
     def head(self, hidden: Tensor, level: int) -> Tensor:
         """hidden [.., D] -> logits [.., V]: the product with the level's own embedding table."""
@@ -289,7 +278,7 @@ class Pipeline:
         self, ar: AutoregressivePart, nar: NonAutoregressivePart | None, how: EngineOptions = DEFAULT_ENGINE
     ) -> None:
         self.ar, self.nar, self.how = ar, nar, how
-        self.shared = nar is not None and _same_weights(ar.encoder, nar.encoder)
+        self.shared = nar is not None and same_weights(ar.encoder, nar.encoder)
 
     @functools.cached_property
     def engine(self) -> SequenceEngine:
@@ -299,7 +288,7 @@ class Pipeline:
     def separate(self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]) -> list[Separation]:
         """Mixtures (float32 [L] at 16 kHz), any number -> codes per speaker; as many as the decoded <sc> imply."""
         waves = [torch.as_tensor(mixture) for mixture in mixtures]
-        memories = self.ar.remember(waves, self.how.slots)
+        memories = self.ar.encoder.remember(waves, self.how.slots)
         requests = [self.ar.request(key, len(w), m) for key, w, m in zip(keys, waves, memories, strict=True)]
         rows, stats = self.ar.generate(self.engine, requests, options, self.how)
         filled = self._fill(waves, memories, rows, options) if self.nar else [row[None] for row in rows]
@@ -311,25 +300,13 @@ class Pipeline:
     ) -> list[Tensor]:
         """All levels of every row, [K, S_i]; in batches of similar length."""
         if not self.shared:
-            memories = self.nar.remember(waves, self.how.slots)
+            memories = self.nar.encoder.remember(waves, self.how.slots)
         filled = list(rows)
-        for places in similar([len(row) for row in rows], self.how.slots):
+        for places in similar_lengths([len(row) for row in rows], self.how.slots):
             batch = self.nar.fill([memories[place] for place in places], [rows[place] for place in places], options)
             for place, matrix in zip(places, batch, strict=True):
                 filled[place] = matrix[:, : len(rows[place])]
         return filled
-
-
-def similar(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """The places 0 .. n - 1 in batches of similar length, the longest first."""
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-
-def _same_weights(first: nn.Module, second: nn.Module) -> bool:
-    """Do two encoders compute the same?  Then a memory is computed once for both parts."""
-    ours, theirs = first.state_dict(), second.state_dict()
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def join(models: Sequence[Model], how: EngineOptions = DEFAULT_ENGINE) -> Pipeline:

@@ -26,3 +26,9 @@ def pad_sequences(sequences: Sequence[torch.Tensor], value: int | float) -> tupl
 def length_mask(lengths: torch.Tensor, num_steps: int) -> torch.Tensor:
     """lengths int64 [B] -> bool [B, num_steps], True where a step is valid (not padding)."""
     return torch.arange(num_steps, device=lengths.device) < lengths.unsqueeze(-1)
+
+
+def similar_lengths(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """The places 0 .. n - 1 of a list in batches of similar length, the longest first."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

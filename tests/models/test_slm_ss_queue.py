@@ -65,7 +65,7 @@ def alone(part, waves, options):
 def queue(part, waves, options, order=None, **engine):
     how = EngineOptions(**engine)
     order = list(range(len(waves))) if order is None else order
-    memories = part.remember([waves[place] for place in order], how.slots)
+    memories = part.encoder.remember([waves[place] for place in order], how.slots)
     requests = [
         part.request(KEYS[place], len(waves[place]), memory) for place, memory in zip(order, memories, strict=True)
     ]
@@ -107,7 +107,7 @@ def test_a_captured_step_of_the_network_gives_the_same_tokens(part, waves, monke
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_lower_precision_keeps_most_tokens(part, waves, precision):
     """Given the same past, how often is the best token the same?  (One change changes all that follows.)"""
-    memories = part.remember(waves, 4)
+    memories = part.encoder.remember(waves, 4)
     rows = [torch.tensor(row) for row in alone(part, waves, OPTIONS["greedy"])]
     equal = total = 0
     for memory, row in zip(memories, rows, strict=True):
