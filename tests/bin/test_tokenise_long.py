@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import peak_memory
 import pytest
 import soundfile
 import torch
@@ -120,12 +121,12 @@ def test_progress_is_told_in_utterances_and_audio(tmp_path, small, mixtures, mon
     assert "5 utterances, 1.7 s of audio in " in lines[-1]
 
 
-MEASURE = """
-import json, resource, sys
+MEASURE = peak_memory.SOURCE + """
+import json, sys
 from codecsep.bin import tokenise
 for words in json.loads(sys.argv[1]):
     assert tokenise.main(words) == 0
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_bytes())
 """
 
 

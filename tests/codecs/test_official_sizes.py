@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import peak_memory
 import pytest
 import torch
 
@@ -13,8 +14,8 @@ from codecsep.data.audio import read_audio, resample
 pytestmark = pytest.mark.long
 SPEECH = Path(__file__).resolve().parents[2] / "egs" / "prompts2mix" / "downloads" / "wav"
 
-PEAK = """
-import resource, sys, torch
+PEAK = peak_memory.SOURCE + """
+import sys, torch
 from pathlib import Path
 from codecsep.codecs import dac, encodec, upstream
 
@@ -25,7 +26,7 @@ state = {name: 0.03 * torch.randn(value.shape) for name, value in network.state_
 codec = kind(upstream.fill(network, state, Path("random")), sizes, module.describe(sizes))
 for seconds in map(float, sys.argv[2:]):
     codec.encode_long(lambda start, stop: 0.1 * torch.randn(stop - start), int(seconds * sizes.sample_rate))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_bytes() >> 20)
 """
 
 

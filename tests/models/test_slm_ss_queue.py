@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import peak_memory
 import pytest
 import torch
 
@@ -163,13 +164,13 @@ def test_captured_graphs_on_a_gpu(waves, precision):
     assert same == len(waves) if precision == "fp32" else len(found) == len(waves)
 
 
-MEMORY = """
-import resource, sys, numpy as np, torch
+MEMORY = peak_memory.SOURCE + """
+import sys, numpy as np, torch
 from codecsep import config
 from codecsep.decode.engine_options import EngineOptions
 from codecsep.decode.options import DecodeOptions
 from codecsep.models import slm_ss
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+base = peak_bytes() / 1e9
 torch.manual_seed(0)
 settings = config.read_yaml(config.Path(sys.argv[1]))["network"]
 part = slm_ss.Model(config.build(slm_ss.Config, settings, "test")).eval()
@@ -180,7 +181,7 @@ options = DecodeOptions(num_speakers=2, length_rule="exact")  # every speaker as
 pipeline = slm_ss.join([part], EngineOptions(slots=16))
 found = pipeline.separate(waves, options, [str(i) for i in range(64)])
 assert [s.codes[0].shape[1] for s in found] == [-(-len(w) // 320) for w in waves]
-print(base, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+print(base, peak_bytes() / 1e9)
 """
 
 
