@@ -101,3 +101,19 @@ class LatentCodec(nn.Module, ABC):
         wav = self.synthesise(self.embed(codes), frame_lengths)
         sizes = [self.num_samples(int(frames)) for frames in frame_lengths]
         return wav * length_mask(torch.tensor(sizes, device=wav.device), wav.shape[1])
+
+
+class QuantizerCodec(LatentCodec):
+    """A codec whose `network` has a residual `quantizer` (`nn/quantize.py`) between latents and codes."""
+
+    network: nn.Module
+
+    @torch.inference_mode()
+    def quantize(self, latents: Tensor) -> Tensor:
+        """latents [B, T, D] -> codes [B, K, T], of each level the nearest code vector to what is left."""
+        return self.network.quantizer.encode(latents)
+
+    @torch.inference_mode()
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes [B, k, T] with 1 <= k <= K levels -> latents [B, T, D], the sum of the code vectors."""
+        return self.network.quantizer.embed(codes)

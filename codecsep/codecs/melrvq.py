@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from codecsep.codecs import centres
 from codecsep.codecs.base import CodecError, read_config
-from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.latent_codec import QuantizerCodec
 from codecsep.codecs.strict import fill, require_exactly
 from codecsep.data.ark import CodecInfo
 from codecsep.nn.hifigan import HifiGan, HifiGanConfig, folded, official_shapes
@@ -59,7 +59,7 @@ class Network(nn.Module):
         self.generator = HifiGan(config.generator)
 
 
-class MelCodec(LatentCodec):
+class MelCodec(QuantizerCodec):
     """wav <-> log-mel frames <-> codes.  A latent is a log-mel frame [M]."""
 
     def __init__(self, network: Network, config: Config, info: CodecInfo):
@@ -75,16 +75,6 @@ class MelCodec(LatentCodec):
         wav = wav * length_mask(lengths, wav.shape[1])
         frames = log_mel(wav, config.n_fft, config.hop, self.network.filters, config.floor)
         return frames, -(-lengths // config.hop)
-
-    @torch.inference_mode()
-    def quantize(self, latents: Tensor) -> Tensor:
-        """latents [B, T, M] -> codes [B, K, T]."""
-        return self.network.quantizer.encode(latents)
-
-    @torch.inference_mode()
-    def embed(self, codes: Tensor) -> Tensor:
-        """codes [B, k, T] -> latents [B, T, M], the sum of the centres."""
-        return self.network.quantizer.embed(codes)
 
     @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:

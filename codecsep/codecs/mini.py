@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from codecsep.codecs.base import REPAIR, CodecError, read_config
-from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.latent_codec import QuantizerCodec
 from codecsep.codecs.long import Read, encode_in_chunks
 from codecsep.data.ark import CodecInfo
 from codecsep.nn.convnext import ConvNeXtStack
@@ -141,7 +141,7 @@ class Network(Analyser):
         return self.synthesise(quantised, valid), commitment
 
 
-class MiniCodec(LatentCodec):
+class MiniCodec(QuantizerCodec):
     """The trained network behind the contract of `codecs/base.py`: 8 x 512 at 50 Hz, or what its config says."""
 
     def __init__(self, network: Network, info: CodecInfo):
@@ -170,16 +170,6 @@ class MiniCodec(LatentCodec):
             return self.quantize(self.network.latents(wav.to(device) * gain, valid))
 
         return encode_in_chunks(encode, read, num_samples, self.info, context)
-
-    @torch.inference_mode()
-    def quantize(self, latents: Tensor) -> Tensor:
-        """latents [B, T, D] -> codes [B, K, T]."""
-        return self.network.quantizer.encode(latents)
-
-    @torch.inference_mode()
-    def embed(self, codes: Tensor) -> Tensor:
-        """codes [B, k, T] with 1 <= k <= K levels -> latents [B, T, D]."""
-        return self.network.quantizer.embed(codes)
 
     @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:

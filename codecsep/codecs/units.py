@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from codecsep.codecs import centres, wavlm
 from codecsep.codecs.base import CodecError, read_config
 from codecsep.codecs.exact import exact_arithmetic
-from codecsep.codecs.latent_codec import LatentCodec
+from codecsep.codecs.latent_codec import QuantizerCodec
 from codecsep.codecs.long import Read
 from codecsep.codecs.speech_weights import read_speech_weights
 from codecsep.codecs.strict import fill, require_exactly
@@ -162,7 +162,7 @@ class Network(nn.Module):
         self.quantizer = ResidualQuantizer(QuantizeConfig(1, config.codebook_size, self.encoder.width))
 
 
-class Units(LatentCodec):
+class Units(QuantizerCodec):
     """wav -> hidden states -> units.  `synthesise` raises CodecError (E357)."""
 
     def __init__(self, network: Network, info: CodecInfo):
@@ -195,16 +195,6 @@ class Units(LatentCodec):
             raise CodecError("E353", "a signal of 0 samples cannot be encoded", "", "remove it from wav.scp")
         with exact_arithmetic(self):
             return torch.cat([self.quantize(part[None])[0].cpu() for part in self.parts(read, num_samples)], 1)
-
-    @torch.inference_mode()
-    def quantize(self, latents: Tensor) -> Tensor:
-        """latents [B, T, D] -> codes [B, 1, T], the nearest centre."""
-        return self.network.quantizer.encode(latents)
-
-    @torch.inference_mode()
-    def embed(self, codes: Tensor) -> Tensor:
-        """codes [B, 1, T] -> their centres [B, T, D]."""
-        return self.network.quantizer.embed(codes)
 
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         raise CodecError(
