@@ -38,7 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="data directory to separate: its wav.scp")
     parser.add_argument("--exp", type=Path, help=f"directory with {', '.join(NETWORKS)} and codec ({RECIPE_EXP})")
     parser.add_argument("--models", type=Path, nargs="+", help="experiment directories of the networks (--exp's)")
-    parser.add_argument("--codec", type=Path, help="directory of the codec (--exp's)")
+    parser.add_argument(
+        "--codec", type=Path, help="directory of the codec (--exp's; with --models the one beside them)"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="mixtures at a time (8); the result is the same")
     parser.add_argument(
         "--part_size", type=int, default=0, help="--data: mixtures that are saved together (0: 8 times batch_size)"
@@ -81,16 +83,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return separate_files(args, models, codec, options, how)
 
 
-def experiments(args: argparse.Namespace) -> tuple[list[Path], Path]:
-    """The directories of the networks and of the codec: as given, else those of --exp, else the recipe's."""
+def experiments(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
+    """The directories of the networks and of the codec: as given, else those of --exp, else the recipe's.
+
+    No codec: where --models are given alone and none lies beside them, as for separators that give waveforms.
+    """
     exp = args.exp or default_exp()
     models = args.models or [exp / name for name in NETWORKS]
-    codec = args.codec or exp / "codec"
-    for path, made_by in [*((model / "best.safetensors", MADE_BY) for model in models), (codec / "codec.json", "1")]:
+    codec = args.codec or _codec_of(args, exp)
+    wanted = [(model / "best.safetensors", MADE_BY) for model in models]
+    for path, made_by in [*wanted, *([(codec / "codec.json", "1")] if codec else [])]:
         if not path.is_file():
             fix = f"train a system in {RECIPE_EXP.parent} with ./run.sh (--stage {made_by}), or give --exp DIR"
             raise CommandError("E861", "no such file", path, fix)
     return models, codec
+
+
+def _codec_of(args: argparse.Namespace, exp: Path) -> Path | None:
+    """The codec when --codec is not given."""
+    if args.exp or not args.models:
+        return exp / "codec"
+    beside = args.models[0].parent / "codec"
+    return beside if (beside / "codec.json").is_file() else None
 
 
 def default_exp() -> Path:

@@ -42,7 +42,7 @@ PART_BATCHES = 8  # batches in a part, unless --part_size says otherwise
 
 
 def separate_data(
-    args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions, how: EngineOptions
+    args: argparse.Namespace, models: list[Path], codec: Path | None, options: DecodeOptions, how: EngineOptions
 ) -> int:
     """Separate the mixtures of `args.data` into `args.out`; the exit status.
 
@@ -50,7 +50,8 @@ def separate_data(
     or has changed, LockError, SeparationError.
     """
     upstream.require(args.data, "0")
-    upstream.require(codec, "1")
+    if codec is not None:
+        upstream.require(codec, "1")
     for model in models:
         upstream.require(model, "4 or --stage 5")
     mixtures = datadir.DataDir(args.data).table("wav.scp")
@@ -65,13 +66,14 @@ def separate_data(
 
 
 def work_of(
-    args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions, how: EngineOptions
+    args: argparse.Namespace, models: list[Path], codec: Path | None, options: DecodeOptions, how: EngineOptions
 ) -> manifest.Work:
     """All that the estimates depend on."""
     weights = [path / name for path in models for name in ("best.safetensors", "config.yaml")]
+    described_codec = [codec / "codec.json"] if codec else []
     return manifest.Work(
         stage="6",
-        files=[args.data / "wav.scp", codec / "codec.json", *(path for path in weights if path.is_file())],
+        files=[args.data / "wav.scp", *described_codec, *(path for path in weights if path.is_file())],
         audio=upstream.audio_of(args.data, ["wav.scp"]),
         values={"version": VERSION},
         settings={
@@ -88,7 +90,7 @@ def decode(
     args: argparse.Namespace,
     mixtures: dict[str, str],
     models: list[Path],
-    codec: Path,
+    codec: Path | None,
     options: DecodeOptions,
     how: EngineOptions,
     work: manifest.Work,

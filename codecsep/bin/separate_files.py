@@ -23,7 +23,7 @@ class RecordingError(CodecsepError):
 
 
 def separate_files(
-    args: argparse.Namespace, models: list[Path], codec: Path, options: DecodeOptions, how: EngineOptions
+    args: argparse.Namespace, models: list[Path], codec: Path | None, options: DecodeOptions, how: EngineOptions
 ) -> int:
     """Separate `args.recordings` into `args.out`; the exit status. All files are read before anything is written."""
     check_names(args.recordings)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from codecsep.bin.estimates import COUNTS
+from codecsep.bin.rendering import Rendered, Renderer
 from codecsep.bin.window import SeparationError, Window
 from codecsep.codecs import base as codecs
 from codecsep.codecs.base import Codec
@@ -25,10 +26,8 @@ from codecsep.decode.options import DecodeOptions
 from codecsep.models import base as models_base
 from codecsep.models.base import Separator
 from codecsep.signal import stitch
-from codecsep.tokens.padding import pad_sequences
 from codecsep.train import checkpoint
 
-OTHER_CODEC = "give the codec that the model was trained with (--codec)"
 WAVES_PER_MIXTURE = 2  # estimates that the codec decodes at a time, for each mixture of a batch
 SHORTEST_SECONDS = 0.1  # shorter mixtures are padded for the network: its front end needs a few frames
 
@@ -38,7 +37,7 @@ class Separated:
     """The estimates of one mixture [N, L] at the mixture's rate, and what happened (summed over windows)."""
 
     estimates: np.ndarray
-    frames: list[int]  # codec frames per speaker, each window's speakers one after the other
+    frames: list[int]  # codec frames (without a codec: samples) per speaker, each window's speakers one after the other
     counts: dict[str, int] = field(default_factory=dict)  # by their names in decode.tsv; only what the model counts
     attenuation: float = 1.0
 
@@ -48,11 +47,12 @@ class System:
     """Separator, codec and options; called with some mixtures at a time.
 
     The separator is given mixtures at its own rate, whatever the codec encodes; the codec's audio comes at the codec's
-    `output_rate`, at which windows are joined, and goes to the mixture's rate from there.
+    `output_rate`, at which windows are joined, and goes to the mixture's rate from there.  codec: None for a separator
+    that gives waveforms, which come at its own rate.
     """
 
     separator: Separator
-    codec: Codec
+    codec: Codec | None
     options: DecodeOptions
     window: Window = field(default_factory=Window)
     batch_size: int = 8
@@ -66,7 +66,7 @@ class System:
     @property
     def output_rate(self) -> int:
         """Of the estimates inside."""
-        return self.codec.info.output_rate
+        return self.codec.info.output_rate if self.codec else self.rate
 
     def __call__(self, mixtures: Sequence[tuple[np.ndarray, int]], keys: Sequence[str]) -> list[Separated]:
         """mixtures: (float32 [L], rate in Hz) each. Raises SeparationError, and what the model and the codec raise."""
@@ -99,55 +99,25 @@ class System:
         if len(separations) != len(pieces):
             what = f"the model gave {len(separations)} results for {len(pieces)} mixtures"
             raise SeparationError("E533", what, names[0], "mend `separate` of the model: one result per mixture")
-        codes = [[self._checked(c, name) for c in s.codes] for s, name in zip(separations, names, strict=True)]
-        waves = iter(self._waves([matrix for speakers in codes for matrix in speakers]))
-        return [
-            self._levelled([next(waves) for _ in speakers], speakers, piece, separation.stats, name)
-            for speakers, piece, separation, name in zip(codes, pieces, separations, names, strict=True)
-        ]
+        render = Renderer(self.codec, WAVES_PER_MIXTURE * self.batch_size, self.device)
+        rendered = zip(render(separations, names), separations, pieces, names, strict=True)
+        return [self._levelled(one, piece, separation.stats, name) for one, separation, piece, name in rendered]
 
-    def _levelled(
-        self, waves: list[np.ndarray], codes: list[torch.Tensor], piece: np.ndarray, stats: dict[str, Any], name: str
-    ) -> Separated:
-        """One window: estimates of its own length, at the rate of the codec's audio, and of its own level."""
-        if not waves:
+    def _levelled(self, one: Rendered, piece: np.ndarray, stats: dict[str, Any], name: str) -> Separated:
+        """One window: estimates of its own length, at the rate of the estimates, and of its own level."""
+        if not one.waves:
             raise SeparationError("E533", "the model gave no speaker", name, "train longer, or give --min_frames 1")
         length = self._at_output(len(piece))
-        estimates = match_level(np.stack([fit(wave, length) for wave in waves]), piece)
+        estimates = match_level(np.stack([fit(wave, length) for wave in one.waves]), piece)
         counts = {name: int(stats[key]) for key, name in COUNTS.items() if key in stats}
-        return Separated(estimates, [matrix.shape[1] for matrix in codes], counts)
+        return Separated(estimates, one.frames, counts)
 
     def _at_output(self, num_samples: int) -> int:
-        """A number of samples at the separator's rate, at the rate of the codec's audio."""
+        """A number of samples at the separator's rate, at the rate of the estimates inside."""
         return round(num_samples * self.output_rate / self.rate)
 
-    def _checked(self, codes: Any, name: str) -> torch.Tensor:
-        """One speaker's codes as int64 [K, T], 1 <= K <= the codec's, ids within the codebooks."""
-        info, matrix = self.codec.info, torch.as_tensor(codes).to("cpu", torch.int64)
-        if matrix.dim() != 2 or not 1 <= matrix.shape[0] <= info.num_codebooks:
-            allowed = f"[K, T], K up to {info.num_codebooks}"
-            what = f"codes have shape {list(matrix.shape)}, codec {info.name!r} takes {allowed}"
-            raise SeparationError("E532", what, name, OTHER_CODEC)
-        if matrix.numel() and not 0 <= int(matrix.min()) <= int(matrix.max()) < info.codebook_size:
-            found = f"{int(matrix.min())} .. {int(matrix.max())}"
-            what = f"codes are {found}, codec {info.name!r} has 0 .. {info.codebook_size - 1}"
-            raise SeparationError("E532", what, name, OTHER_CODEC)
-        return matrix
 
-    def _waves(self, codes: list[torch.Tensor]) -> list[np.ndarray]:
-        """Codes [K, T_j] -> waveforms at `output_rate`, in batches of similar length; no frames give no samples."""
-        waves = [np.zeros(0, np.float32) for _ in codes]
-        sounding = sorted((i for i, matrix in enumerate(codes) if matrix.shape[1]), key=lambda i: codes[i].shape[1])
-        for start in range(0, len(sounding), WAVES_PER_MIXTURE * self.batch_size):
-            places = sounding[start : start + WAVES_PER_MIXTURE * self.batch_size]
-            batch, lengths = pad_sequences([codes[index] for index in places], 0)
-            decoded = self.codec.decode(batch.to(self.device), lengths.to(self.device)).cpu().numpy()
-            for row, index, frames in zip(decoded, places, lengths.tolist(), strict=True):
-                waves[index] = row[: self.codec.num_samples(frames)]
-        return waves
-
-
-def load_separator(exp_dirs: Sequence[Path], device: str, how: EngineOptions) -> Separator:
+def load_separator(exp_dirs: Sequence[Path], device: str, how: EngineOptions, codec: Codec | None) -> Separator:
     """The separator of one or more experiments of one model; `how` it decodes token by token, if it does.
 
     Raises SeparationError, ModelError, CheckpointError, ConfigError.
@@ -157,18 +127,28 @@ def load_separator(exp_dirs: Sequence[Path], device: str, how: EngineOptions) ->
     if len(names) > 1:
         what = f"--models are of different kinds: {', '.join(names)}"
         raise SeparationError("E535", what, "", "decode them one after the other, each into its own --out")
-    return models_base.join(modules[0], [network.to(device) for network in networks], how)
+    for network in networks:
+        network.to(device)
+        if codec is not None and hasattr(network, "use_codec"):
+            network.use_codec(codec)
+    return models_base.join(modules[0], networks, how)
 
 
 def load_system(
-    exp_dirs: Sequence[Path], codec: Path, options: DecodeOptions, window: Window, how: EngineOptions, device: str
+    exp_dirs: Sequence[Path],
+    codec: Path | None,
+    options: DecodeOptions,
+    window: Window,
+    how: EngineOptions,
+    device: str,
 ) -> System:
-    """Load networks and codec, for `how.slots` mixtures at a time; device is "cpu", "cuda", ... or "auto": a GPU where
-    there is one."""
+    """Load networks and codec (None: the separator gives waveforms), for `how.slots` mixtures at a time; device is
+    "cpu", "cuda", ... or "auto": a GPU where there is one."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    separator = load_separator(exp_dirs, device, how)
-    return System(separator, codecs.load(codec, device), options, window, how.slots, device)
+    loaded = codecs.load(codec, device) if codec else None
+    separator = load_separator(exp_dirs, device, how, loaded)
+    return System(separator, loaded, options, window, how.slots, device)
 
 
 def fit(samples: np.ndarray, length: int) -> np.ndarray:

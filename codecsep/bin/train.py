@@ -22,7 +22,7 @@ from codecsep.train import unchanged
 from codecsep.train.stop import EXIT_STOPPED, StopFlag
 
 PROG = "codecsep-train"
-FLAGS = ("train", "train_dump", "valid", "valid_dump")
+FLAGS = ("train", "train_dump", "valid", "valid_dump", "codec")
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train_dump", help="its dump directory with the tokens")
     parser.add_argument("--valid", help="data directory to validate on")
     parser.add_argument("--valid_dump", help="its dump directory with the tokens")
+    parser.add_argument("--codec", help="directory of the frozen codec that the model computes in, of stage 1")
     parser.add_argument("--init", help="experiment that the entries of the key `init` start from")
     return parser
 
@@ -144,10 +145,23 @@ def make_trainer(exp_dir: Path, settings: Any, world: Any, stop: StopFlag) -> An
 
     seed_everything(settings.train.seed)
     model = config.find_model(settings.model).Model(settings.network)
+    give_codec(model, settings)
     for line in optim.initialise(model, settings.init):
         print(f"{PROG}: {line}", file=sys.stderr)
     optim.freeze(model, settings.freeze)
     return Trainer(model, datasets.make_sets(model, settings), settings, exp_dir, world, stop)
+
+
+def give_codec(model: Any, settings: Any) -> None:
+    """Load the codec of --codec for a model that computes in one. Raises CommandError where it has no use for it."""
+    if not settings.paths.codec:
+        return
+    if not hasattr(model, "use_codec"):
+        what = f"the model {settings.model} computes in no codec"
+        raise CommandError("E852", what, "--codec", "leave --codec out")
+    from codecsep.codecs import base
+
+    model.use_codec(base.load(settings.paths.codec))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,14 @@ def require(folder: Path, stage: str, name: str = "", is_deep: bool = True) -> N
 def require_for_training(paths: Mapping[str, str], weights: Iterable[str]) -> None:
     """Raise StageError when data, tokens, sequences or initial weights are not finished, damaged, or outdated.
 
-    paths: {"train": directory, "train_dump": directory, "valid": ...}; weights: files, or experiments. Large files are
-    hashed only when their size or time of change differs from the noted ones: a training starts often.
+    paths: {"train": directory, "train_dump": directory, "valid": ..., "codec": directory}; weights: files, or
+    experiments. Large files are hashed only when their size or time of change differs from the noted ones: a training
+    starts often.
     """
     for flag, path in paths.items():
+        if flag == "codec":
+            require(Path(path), "1", is_deep=False)
+            continue
         if not flag.endswith("_dump"):
             require(Path(path), "0", is_deep=False)
             continue

@@ -72,12 +72,13 @@ class Codec(Protocol):
         ...
 
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
-        """latents [B, T, D], frame_lengths [B] -> wav [B, L]: decode is synthesise of embed."""
+        """latents [B, T, D], frame_lengths [B] -> wav [B, L]: decode is synthesise of embed.  Differentiable, where the
+        codec is a network of continuous functions."""
         ...
 
 
 def load(directory: str | Path, device: str = "cpu") -> Codec:
-    """The codec in `directory`, in evaluation mode.
+    """The codec in `directory`, frozen and in evaluation mode.
 
     Raises CodecError when files are missing, the name is unknown or the weights are not those of `codec.json`.
     """
@@ -88,7 +89,7 @@ def load(directory: str | Path, device: str = "cpu") -> Codec:
     weights = directory / f"{info.name}.safetensors"
     check_fingerprint(weights, info.fingerprint)
     codec = codec_module(info.name).build(directory / "config.yaml", weights, info)
-    return codec.to(device).eval()
+    return codec.to(device).eval().requires_grad_(False)
 
 
 def codec_module(name: str):

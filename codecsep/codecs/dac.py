@@ -101,7 +101,6 @@ class DacCodec(BlockCodec):
             latents = self.together(wav[None], torch.tensor([len(wav)], device=self.device))
             yield latents[:, start - begin : stop - begin]
 
-    @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         """latents [B, T, D], frame_lengths [B] -> wav [B, T * hop], the last samples zero at odd strides."""
         inner = (latents * length_mask(frame_lengths, latents.shape[1])[..., None]).transpose(1, 2).contiguous()

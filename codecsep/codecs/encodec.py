@@ -110,7 +110,6 @@ class EncodecCodec(BlockCodec):
         codes = self.network.quantizer.vq.encode(latents.transpose(1, 2), self.info.num_codebooks)
         return codes.transpose(0, 1)
 
-    @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         """latents [B, T, D], frame_lengths [B] -> wav [B, T * hop]."""
         inner = latents.transpose(1, 2).contiguous()

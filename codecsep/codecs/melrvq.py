@@ -76,7 +76,6 @@ class MelCodec(QuantizerCodec):
         frames = log_mel(wav, config.n_fft, config.hop, self.network.filters, config.floor)
         return frames, -(-lengths // config.hop)
 
-    @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         """latents [B, T, M], frame_lengths [B] -> wav [B, T * hop]."""
         return self.network.generator(latents, length_mask(frame_lengths, latents.shape[1]))

@@ -171,7 +171,6 @@ class MiniCodec(QuantizerCodec):
 
         return encode_in_chunks(encode, read, num_samples, self.info, context)
 
-    @torch.inference_mode()
     def synthesise(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
         """latents [B, T, D], frame_lengths [B] -> wav [B, T * hop]."""
         return self.network.synthesise(latents, length_mask(frame_lengths, latents.shape[1]))

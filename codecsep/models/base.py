@@ -3,10 +3,15 @@
 `models/<name>.py` offers `Config` (a dataclass) and `Model(config)`, an `nn.Module` with
 
     fields                what to read per utterance: "mixture", "codes", "sequence", ...
+    sample_rate           of the mixtures that it reads, Hz
     sequence(example)     [K, S] ids that stage 3 stores, or None when the network needs none
     collate(examples)     list of examples -> batch of tensors
     loss(batch)           (scalar, {part: float})
     separate(mixtures, options, keys)   one `Separation` per mixture
+
+A model that computes inside a codec also offers
+
+    use_codec(codec)      the frozen codec of the directory that --codec names; given before it trains and separates
 
 The trainer, the decoding stage and the contract tests know nothing else.
 """
@@ -34,14 +39,22 @@ class ModelError(CodecsepError):
 
 @dataclass
 class Separation:
-    """Codes of each speaker found in one mixture (int64 [K, T_j], any number of speakers), and what was counted."""
+    """The speakers found in one mixture, any number of them, and what was counted.  They are given in one of three
+    ways:
 
-    codes: list[Tensor]
+    codes     int64 [K, T_j] each, for a codec to decode
+    latents   float32 [T_j, D] each, for a codec to synthesise
+    waves     float32 [L_j] each, at the separator's `sample_rate`
+    """
+
+    codes: list[Tensor] = field(default_factory=list)
     stats: dict[str, float] = field(default_factory=dict)
+    latents: list[Tensor] = field(default_factory=list)
+    waves: list[Tensor] = field(default_factory=list)
 
 
 class Separator(Protocol):
-    """Anything that separates mixtures (float32 [L] at its own `sample_rate`, whatever the codec's is) into codes.
+    """Anything that separates mixtures (float32 [L] at its own `sample_rate`, whatever the codec's is) into speakers.
 
     One that has `queues = True` is given any number of mixtures at once and keeps the memory that it needs bounded
     itself; any other is given a batch of similar length.

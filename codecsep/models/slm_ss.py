@@ -239,6 +239,7 @@ class Model(nn.Module):
     """One part behind the contract of `models/base.py`.  Raises ModelError on an unknown part."""
 
     fields = ("mixture", "sequence")
+    sample_rate = SAMPLE_RATE
 
     def __init__(self, config: Config):
         super().__init__()

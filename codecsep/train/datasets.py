@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from codecsep.data import audio
 from codecsep.data.ark import read_codec_info, require_codec
+from codecsep.data.datadir import DataDir
 from codecsep.train.batches import TrainingSet
 from codecsep.train.settings import DataConfig, SettingsError, TrainConfig
 
@@ -11,9 +13,11 @@ from codecsep.train.settings import DataConfig, SettingsError, TrainConfig
 def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingSet]:
     """Training and validation set, with the fields that the model reads. Validation examples are never cropped.
 
-    Raises SettingsError without data, ArkError when the two sets hold the codes of different codecs.
+    Raises SettingsError without data or with audio of another rate than the model reads, ArkError when the two sets
+    hold the codes of different codecs.
     """
     data, paths = settings.data, settings.paths
+    require_rate(model, [path for path in (paths.train, paths.valid) if path])
     places = (paths.train, paths.train_dump), (paths.valid, paths.valid_dump)
     for (directory, _), flag in zip(places, ("--train", "--valid"), strict=True):
         if not directory:
@@ -28,6 +32,20 @@ def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingS
             fix = "look at skipped.tsv of its dump directory (stage 2)"
             raise SettingsError("E851", "gives no examples", directory, fix)
     return train, valid
+
+
+def require_rate(model: Any, directories: list[str]) -> None:
+    """Raise SettingsError when the audio of a directory is not at the model's `sample_rate`: a network learns from
+    audio of any rate, and separates the right one worse without a word."""
+    wanted = getattr(model, "sample_rate", None)
+    waves = {"mixture", "sources", "wav"} & set(model.fields)
+    for directory in directories if wanted and waves else []:
+        path = next(iter(DataDir(directory).table("wav.scp").values()))
+        found = audio.sample_rate(path)
+        if found != wanted:
+            what = f"is at {found} Hz, the model reads {wanted} Hz"
+            fix = "set network.sample_rate where the model has it, or make data of that rate (stage 0)"
+            raise SettingsError("E851", what, directory, fix)
 
 
 def _static(

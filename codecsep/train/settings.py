@@ -105,12 +105,14 @@ def _at_least(name: str, value: float, least: int) -> None:
 
 @dataclass
 class PathsConfig:
-    """Where the data are; the flags --train, --train_dump, --valid, --valid_dump set these."""
+    """Where the data are, and the codec that a model computes in; the flags --train, --train_dump, --valid,
+    --valid_dump, --codec set these."""
 
     train: str = ""
     train_dump: str = ""
     valid: str = ""
     valid_dump: str = ""
+    codec: str = ""
 
 
 @dataclass

@@ -1,12 +1,12 @@
 """A separator and a codec that are exact on two tones: "speaker" 0 hums at 250 Hz, "speaker" 1 at 1000 Hz."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from codecsep.data.ark import CodecInfo
+from codecsep.models.base import Separation
 
 RATE, HOP, TONES, LEVELS = 16000, 320, (250, 1000), 200
 INFO = CodecInfo("toy", "0" * 64, RATE, 50.0, HOP, num_codebooks=2, codebook_size=LEVELS)
@@ -35,7 +35,7 @@ class ToySeparator:
             codes.append(torch.tensor(np.stack([loud, np.full_like(loud, which)]), dtype=torch.int64))
         start = int(key.partition("@")[2] or 0)
         swapped = (start // (6 * RATE)) % 2
-        return SimpleNamespace(codes=codes[::-1] if swapped else codes, stats={"loop_blocks": 3.0, "eos_missing": 0})
+        return Separation(codes[::-1] if swapped else codes, {"loop_blocks": 3.0, "eos_missing": 0})
 
 
 class ToyCodec:
