@@ -21,19 +21,19 @@ mini: ## the mini recipe; ARGS="--stage 6" and so on are passed on
 	$(MINI)/run.sh --stage 0 --stop-stage 7 $(ARGS)
 
 test: ## all tests, in two processes; ARGS="tests/tokens -x" for some
-	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,bench,dev
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,separators,bench,dev
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -rs $(ARGS)
 
 test-faults: ## the fault tests in full (an hour at most); ARGS as for test
-	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,bench,dev
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,separators,bench,dev
 	CODECSEP_LONG_TESTS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile -rs -m long $(ARGS)
 
 bench: ## the benchmarks; ARGS="decode --quick" for one of them, quickly
-	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,bench
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,separators,bench
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m codecsep.bin.bench $(ARGS)
 
 lint: ## ruff, and shellcheck where it is installed
-	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,bench,dev
+	tools/setup_venv.sh --python $(PYTHON) --venv $(VENV) --extras metrics,codecs,separators,bench,dev
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/lint.sh
 
 clean: ## remove what tests and tools leave behind; data, dump, exp and .venv stay

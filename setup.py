@@ -52,13 +52,25 @@ BASELINES = [
     "espnet>=202611; python_version>='3.12'",
     *(f"{need}; python_version<'3.12'" for need in ESPNET_NEEDS),
 ]
+# What the separators of waveforms need (models/sepformer, convtasnet, bsrnn, dprnn, tfgridnet), and the SDR of BSS-eval:
+# of espnet only its separators, which tools/setup_venv.sh adds with --no-deps on Python < 3.12.
+SEPARATORS = ["speechbrain>=1.1", "torch-complex", "fast-bss-eval==0.1.3", "torchaudio>=2.11,<2.12",
+              "espnet>=202611; python_version>='3.12'"]  # fmt: skip
 # What `codecsep bench` is measured against, and a second counter of MACs.
 BENCH = ["transformers>=5", "ctranslate2==4.8.5", "thop==0.1.1.post2209072238"]
 # atheris (a fuzzer) has wheels for these machines only; elsewhere its tests are skipped.
 WHERE = "sys_platform=='linux' and platform_machine=='x86_64' and python_version>='3.11' and python_version<'3.14'"
 FUZZER = f"atheris==3.0.0; {WHERE}"
 DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "kaldiio>=2.18", "torchaudio>=2.11,<2.12", FUZZER]
-EXTRAS = {"metrics": METRICS, "codecs": CODECS, "alm": ALM, "baselines": BASELINES, "bench": BENCH, "dev": DEV}
+EXTRAS = {
+    "metrics": METRICS,
+    "codecs": CODECS,
+    "separators": SEPARATORS,
+    "alm": ALM,
+    "baselines": BASELINES,
+    "bench": BENCH,
+    "dev": DEV,
+}
 
 setup(
     name="codecsep",

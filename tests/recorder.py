@@ -22,9 +22,10 @@ def outputs(program: str, words: list[str]) -> list[Path]:
     makes = {
         "train_kmeans": ("centres.safetensors",),
         "get_codec": ("codec.json",),
-        "tokenise": ("codes.scp", "spk1_codes.scp"),
+        "tokenise": ("codes.scp", "spk1_codes.scp", "utt2num_frames"),
         "train": ("best.safetensors",),
         "separate": ("spk1.scp",),
+        "through_codec": ("wav.scp", "spk1.scp"),
         "score": ("scores.tsv",),
         "report": ("RESULTS.md",),
     }

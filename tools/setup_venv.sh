@@ -5,13 +5,13 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . utils/stage.sh
 
 venv=.venv
-extras=             # comma-separated extras of setup.py: metrics, dev, codecs, alm, baselines, bench, all
+extras=             # comma-separated extras of setup.py: metrics, dev, codecs, separators, alm, baselines, bench, all
 python=python3
 force=false         # true: install even when the stamp says that nothing is missing
 
 help_message="usage: tools/setup_venv.sh [--extras metrics,dev] [--full] [--venv .venv] [--python python3] [--force true]
   no option        core: what training, decoding and the recipes import
-  --extras LIST    core plus these extras of setup.py (metrics, dev, codecs, alm, baselines, bench, all)
+  --extras LIST    core plus these extras of setup.py (metrics, dev, codecs, separators, alm, baselines, bench, all)
   --full           core, all extras, espnet (without its pins on Python < 3.12) and the NLTK data that g2p_en reads"
 
 words=()
@@ -50,23 +50,25 @@ make_venv() {
 
 pip_install() { "${venv}/bin/python" -m pip install --progress-bar off "$@"; }
 
-# espnet declares Python >= 3.12 and pins setuptools: on older Pythons it is added alone, after its needs (extra baselines).
+# espnet declares Python >= 3.12 and pins setuptools: on older Pythons it is added alone, after its needs (extra baselines),
+# or, for its separators, after the few that these need (extra separators).
 add_espnet() {
     "${venv}/bin/python" -c 'import sys; sys.exit(sys.version_info >= (3, 12))' || return 0
-    pip_install --no-deps --ignore-requires-python espnet==202611 espnet-model-zoo==0.1.7
+    pip_install --no-deps --ignore-requires-python "$@"
 }
 
 install_wanted() {
     local pip_extras line
     pip_extras=$(printf '%s\n' "${wanted[@]}" | grep -vx -e core -e espnet | paste -sd, -) || true
     pip_install -e ".${pip_extras:+[${pip_extras}]}" -c constraints.txt
+    if [[ " ${wanted[*]} " == *" separators "* ]]; then add_espnet espnet==202611; fi
     if [[ " ${wanted[*]} " == *" espnet "* ]]; then
-        add_espnet
+        add_espnet espnet==202611 espnet-model-zoo==0.1.7
         "${venv}/bin/python" tools/make_nltk_data.py "${venv}/nltk_data"   # nltk looks there by itself
     fi
     "${venv}/bin/python" -c 'import codecsep, numpy, scipy, soundfile, torch, yaml' || die "the core does not import; see above"
     line="$(fingerprint) ${wanted[*]}"
-    if [[ " ${wanted[*]} " == *" all "* ]]; then line+=" metrics codecs alm baselines bench dev"; fi
+    if [[ " ${wanted[*]} " == *" all "* ]]; then line+=" metrics codecs separators alm baselines bench dev"; fi
     printf '%s\n' "${line}" > "${stamp}.tmp"
     mv -f "${stamp}.tmp" "${stamp}"
 }

@@ -1,0 +1,1 @@
+../codecformer/run.sh

@@ -1,0 +1,1 @@
+../convtasnet/run.sh
