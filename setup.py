@@ -52,8 +52,8 @@ BASELINES = [
     "espnet>=202611; python_version>='3.12'",
     *(f"{need}; python_version<'3.12'" for need in ESPNET_NEEDS),
 ]
-# What the separators of waveforms need (models/sepformer, convtasnet, bsrnn, dprnn, tfgridnet), and the SDR of BSS-eval:
-# of espnet only its separators, which tools/setup_venv.sh adds with --no-deps on Python < 3.12.
+# What the separators of waveforms need (models/sepformer, convtasnet, bsrnn, ...), and the SDR of BSS-eval.
+# Of espnet they need the separators alone, which tools/setup_venv.sh adds with --no-deps on Python < 3.12.
 SEPARATORS = ["speechbrain>=1.1", "torch-complex", "fast-bss-eval==0.1.3", "torchaudio>=2.11,<2.12",
               "espnet>=202611; python_version>='3.12'"]  # fmt: skip
 # What `codecsep bench` is measured against, and a second counter of MACs.

@@ -3,16 +3,15 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 . ../../../utils/stage.sh
-. ../path.sh   # the virtual environment, PYTHONPATH
-. ../cmd.sh    # train_cmd, cuda_cmd: how jobs are started
+. ../path.sh     # the virtual environment, PYTHONPATH
+. ../cmd.sh      # train_cmd, cuda_cmd, decode_cmd: how jobs are started
+. ../corpus.sh   # options of the corpus, prepare_data
 
 stage=0
 stop_stage=7
+nj=2                      # parallel jobs of stage 2
 num_threads=2             # CPU threads of stage 1
 ngpu=0                    # GPUs of stage 1; 0: CPU
-seed=72                   # of the mixtures that stage 0 makes; the split into train, dev and test is fixed
-corpus=../downloads       # where stage 0 finds or puts the recordings
-local_data_opts=          # passed on to ../local/data.sh, e.g. "--max_prompts 20 --num_test 10" for a quick look
 data=data                 # where the data directories are (of another recipe of this corpus, when given)
 conf=conf/mini.yaml       # the codec and its training
 weights=exp/codec         # where the exported weights go; "--weights weights" replaces the committed ones
@@ -25,16 +24,21 @@ python=python3
 help_message="usage: ./run.sh [--stage N] [--stop-stage N] [--option value ...]
   0 data       recordings (../local)          -> data/{train,dev,test}_sources, data/{train,dev,test}
   1 codec      conf/mini.yaml                 -> exp/codec_train, exported to exp/codec
-  2 to 6       nothing to do for a codec
+  2 tokenise   the test prompts               -> dump/test_sources/codes.{ark,scp}
+  3 to 5       nothing to do for a codec
+  6 decode     the same, encoded and decoded  -> exp/resynthesis/test/wav
   7 score      exp/codec on the test prompts  -> exp/score/test/RESULTS.md   (STOI, ESTOI, similarity, WER)
-options, with what they are now:
+options of the corpus, with what they are now:
+$(sed -n '/^# corpus options/,/^# end/{/^[a-z]/s/^/  --/p}' ../corpus.sh)
+options of the recipe:
 $(sed -n '/^stage=0/,/^python=/s/^/  --/p' "${0##*/}")"
 . ../../../utils/parse_options.sh
 no_arguments "$@"
 check_stages 0 7
+check_corpus
+number 1 "${nj}" --nj
 number 0 "${ngpu}" --ngpu
 number 1 "${num_threads}" --num_threads
-number 0 "${seed}" --seed
 [[ -s ${conf} ]] || die "--conf ${conf} is not there"
 print_args
 
@@ -45,11 +49,11 @@ suffix=${tag:+_${tag}}
 trained=exp/codec_train${suffix} scored=exp/score${suffix}/test
 
 if at 0 "data"; then
-    # shellcheck disable=SC2086  # local_data_opts is a list of words
-    run.pl "${data}/log/data.log" \
-        ../local/data.sh --corpus "${corpus}" --out "${data}" --seed "${seed}" --python "${python}" ${local_data_opts}
+    if [[ ${data} == data ]]; then prepare_data; else log "taken from ${data}: nothing to do"; fi
 fi
 
+# The 6,500 steps take about an hour on one core.  The committed weights were made so.
+# "--weights weights" makes them anew; then every codec directory made from the old ones is refused by its fingerprint: trained systems belong to one codec.
 if at 1 "train the codec and export its weights"; then
     need 0 "${data}/train_sources/wav.scp" "${data}/dev_sources/wav.scp"
     log "training ${trained}; to look on: tail -f ${trained}/log/train.log"
@@ -61,9 +65,25 @@ if at 1 "train the codec and export its weights"; then
         "${python}" -m codecsep.bin.get_codec --from "${trained}" --data "${data}/dev_sources" --out "${weights}"
 fi
 
-for number in 2 3 4 5 6; do
+if at 2 "tokenise the test prompts"; then
+    need 0 "${data}/test_sources/wav.scp"
+    need 1 "${weights}/codec.json"
+    ${train_cmd} --num-threads 1 "JOB=1:${nj}" "dump/test_sources/log/tokenise.JOB.log" \
+        "${python}" -m codecsep.bin.tokenise --codec "${weights}" --data "${data}/test_sources" --out dump/test_sources \
+            --job "JOB/${nj}"
+fi
+
+for number in 3 4 5; do
     if at "${number}" "nothing to do for a codec"; then :; fi
 done
+
+if at 6 "decode: the test prompts once through the codec, to listen to"; then
+    need 0 "${data}/test_sources/wav.scp"
+    need 1 "${weights}/codec.json"
+    ${decode_cmd} exp/resynthesis/through_codec.log \
+        "${python}" -m codecsep.bin.through_codec --codec "${weights}" --in "${data}/test_sources" --out exp/resynthesis/test
+    log "listen: ${PWD}/exp/resynthesis/test/wav"
+fi
 
 if at 7 "score and report"; then
     need 0 "${data}/test_sources/wav.scp"
