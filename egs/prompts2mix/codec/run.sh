@@ -53,7 +53,8 @@ if at 0 "data"; then
 fi
 
 # The 6,500 steps take about an hour on one core.  The committed weights were made so.
-# "--weights weights" makes them anew; then every codec directory made from the old ones is refused by its fingerprint: trained systems belong to one codec.
+# "--weights weights" makes them anew; then every codec directory made from the old ones is refused by
+# its fingerprint: a trained system belongs to one codec.
 if at 1 "train the codec and export its weights"; then
     need 0 "${data}/train_sources/wav.scp" "${data}/dev_sources/wav.scp"
     log "training ${trained}; to look on: tail -f ${trained}/log/train.log"
