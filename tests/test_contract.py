@@ -20,7 +20,7 @@ from codecsep.tokens import sot
 from codecsep.tokens.vocab import Vocab
 
 ROOT = Path(__file__).resolve().parents[1]
-TOYS = sorted(ROOT.glob("egs/*/*/conf/toy/*.yaml"))
+TOYS = sorted({path.resolve() for path in ROOT.glob("egs/*/*/conf/toy/*.yaml")})  # recipes share some by links
 
 
 def toys():

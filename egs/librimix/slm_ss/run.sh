@@ -1,0 +1,1 @@
+../../prompts2mix/slm_ss/run.sh
