@@ -3,6 +3,7 @@
 Its convolutions look to both sides and pad with zeros.  A row of a padded batch has the values of that row alone when
 every layer sees zeros behind the row's end, in place of what biases and padding have made there.  The snake activation,
 x + sin(a x)^2 / a, is computed in place: the same operations as the package's, a third of its passes over memory.
+Where a gradient passes it cannot be.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def snake(layer: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]
 
 
 def snake_into(layer: nn.Module, x: Tensor, out: Tensor) -> Tensor:
-    """x + sin(alpha x)^2 / alpha -> `out`, which may be x."""
+    """x + sin(alpha x)^2 / alpha -> `out`, which may be x; a new tensor where a gradient passes."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        wave = torch.mul(x, layer.alpha).sin()
+        return x + wave * wave * (layer.alpha + 1e-9).reciprocal()
     wave = torch.mul(x, layer.alpha).sin_()
     return torch.add(x, wave.mul_(wave).mul_((layer.alpha + 1e-9).reciprocal()), out=out)
 

@@ -1,5 +1,6 @@
 """DAC against the package it is built from: the same codes and audio, whatever the batch, the chunk, the key names."""
 
+import copy
 import importlib.util
 from pathlib import Path
 
@@ -140,6 +141,19 @@ def test_decoded_rows_of_a_batch_are_what_each_is_alone(pair):
             alone = model.decode(model.quantizer.from_codes(codes[row : row + 1, :, :count])[0])[0, 0]
         torch.testing.assert_close(audio[row, : len(alone)], alone, atol=1e-5, rtol=0)
         assert not audio[row, len(alone) :].any()
+
+
+def test_the_gradient_of_synthesis_is_the_package_s(pair):
+    """Row by row, and none reaches what pads a row."""
+    model, codec = pair
+    codec = copy.deepcopy(codec).requires_grad_(False)
+    latents = torch.randn(2, 9, codec.latent_size, requires_grad=True)
+    codec.synthesise(latents, torch.tensor([9, 4])).square().sum().backward()
+    assert not latents.grad[1, 4:].any()
+    for row, size in enumerate((9, 4)):
+        alone = latents[row : row + 1, :size].detach().clone().requires_grad_()
+        model.decoder(alone.mT).square().sum().backward()
+        torch.testing.assert_close(latents.grad[row, :size], alone.grad[0], atol=1e-6, rtol=1e-4)
 
 
 def test_the_receptive_field_is_exact(odd):
