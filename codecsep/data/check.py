@@ -119,12 +119,14 @@ def header_problems(data: ListDir, keys: Iterable[str]) -> list[str]:
 def sum_problems(directory: DataDir, count: int, tolerance: float | None = None, seed: int = 0) -> list[str]:
     """In `count` mixtures, chosen by `seed`: do the sources sum to the mixture, and is none of them silent?
 
+    The noise of a mixture (noise.scp) is a part of the sum.
     tolerance: of a sample, full scale 1; by default what rounding mixture and sources to 16 bits can do.
     """
     speakers = directory.speakers()
     if not speakers:
         return []
-    tolerance = rounding(len(speakers)) if tolerance is None else tolerance
+    noise = ["noise"] if directory.has("noise.scp") else []
+    tolerance = rounding(len(speakers + noise)) if tolerance is None else tolerance
     found = []
     for key in sorted(random.Random(seed).sample(directory.ids, min(count, len(directory.ids)))):
         mixture, _ = audio.read_audio(directory.table("wav.scp")[key])
@@ -134,7 +136,7 @@ def sum_problems(directory: DataDir, count: int, tolerance: float | None = None,
         if silent:
             what, fix = f"{', '.join(silent)} is silent: such a mixture cannot be scored", "leave the mixture out"
             found.append(str(CheckError("E143", what, where, fix)))
-        error = sum_error(mixture, sources)
+        error = sum_error(mixture, sources + [audio.read_audio(directory.table(f"{name}.scp")[key])[0] for name in noise])
         if error > tolerance:
             what = f"the sources differ from the mixture by {error:.2g}, > {tolerance:.2g}"
             fix = "write mixture and sources with one gain and without noise, or give --tolerance"
