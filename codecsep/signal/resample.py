@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from codecsep.tokens.padding import length_mask
 from codecsep.torch_audio import import_torchaudio
 
 
@@ -20,4 +20,5 @@ def resample(wav: Tensor, lengths: Tensor, rate: int, new_rate: int) -> tuple[Te
     functional = import_torchaudio().functional
     new_lengths = -(-lengths * new_rate // rate)
     made = functional.resample(wav, rate, new_rate)
-    return made * length_mask(new_lengths, made.shape[1]), new_lengths
+    valid = torch.arange(made.shape[1], device=made.device) < new_lengths[:, None]
+    return made * valid, new_lengths
