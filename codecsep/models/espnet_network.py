@@ -1,0 +1,68 @@
+"""Networks of ESPnet's enhancement toolkit (package espnet, extra `separators`): encoder, separator, decoder.
+
+ESPnet's separators take features [B, T, F] and give one masked copy per speaker; its encoders and decoders go from
+waveforms to features and back.  Nothing of ESPnet but these classes is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codecsep.torch_audio import PackageError, import_torchaudio
+
+FIX = 'tools/setup_venv.sh --extras separators, or pip install -e ".[separators]" -c constraints.txt and espnet'
+
+
+def espnet_class(place: str, name: str) -> type:
+    """A class of espnet2.enh, such as ("separator.tcn_separator", "TCNSeparator").  Raises PackageError."""
+    import_torchaudio()  # first: espnet imports it as it is
+    try:
+        return getattr(importlib.import_module(f"espnet2.enh.{place}"), name)
+    except ImportError as error:
+        raise PackageError("E901", f"{name} needs the package espnet ({error})", "", FIX) from error
+
+
+class ConvBasis(nn.Module):
+    """Learned basis (kernel, stride in samples), separator on it, overlap-add: [B, L] -> [B, N, L]."""
+
+    def __init__(self, separator: nn.Module, channels: int, kernel: int, stride: int):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.encoder = espnet_class("encoder.conv_encoder", "ConvEncoder")(channels, kernel, stride)
+        self.separator = separator
+        self.decoder = espnet_class("decoder.conv_decoder", "ConvDecoder")(channels, kernel, stride)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        padded = pad_to_frames(wav, self.kernel, self.stride)
+        lengths = torch.full((len(wav),), padded.shape[1], device=wav.device)
+        features, frames = self.encoder(padded, lengths)
+        masked, _, _ = self.separator(features, frames)
+        return torch.stack([self.decoder(each, lengths)[0][:, : wav.shape[1]] for each in masked], 1)
+
+
+class FourierBasis(nn.Module):
+    """STFT, separator on the complex spectrum, inverse STFT: [B, L] -> [B, N, L]."""
+
+    def __init__(self, separator: nn.Module, size: int, hop: int):
+        super().__init__()
+        self.size = size
+        self.encoder = espnet_class("encoder.stft_encoder", "STFTEncoder")(size, size, hop)
+        self.separator = separator
+        self.decoder = espnet_class("decoder.stft_decoder", "STFTDecoder")(size, size, hop)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        padded = F.pad(wav, (0, max(0, self.size - wav.shape[1])))
+        lengths = torch.full((len(wav),), padded.shape[1], device=wav.device)
+        spectrum, frames = self.encoder(padded, lengths)
+        masked, _, _ = self.separator(spectrum, frames)
+        return torch.stack([self.decoder(each, lengths)[0][:, : wav.shape[1]] for each in masked], 1)
+
+
+def pad_to_frames(wav: Tensor, kernel: int, stride: int) -> Tensor:
+    """[B, L] filled up with zeros at the end to a whole number of frames, at least one: no sample is left out."""
+    frames = max(1, -(-(wav.shape[1] - kernel) // stride) + 1)
+    return F.pad(wav, (0, kernel + (frames - 1) * stride - wav.shape[1]))

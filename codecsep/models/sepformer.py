@@ -1,0 +1,99 @@
+"""SepFormer (Subakan et al. 2021): a dual-path Transformer on a learned basis.
+
+The network is SpeechBrain's (package speechbrain, extra `separators`).  Its three parts have the names of SpeechBrain's
+recipe, so a release on the hub (encoder.ckpt, masknet.ckpt, decoder.ckpt) starts a training or fills an experiment
+with `init: [{file: masknet.safetensors, source: "", target: masknet}, ...]` once converted to safetensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from codecsep.models.espnet_network import pad_to_frames
+from codecsep.models.waveform import WaveformSeparator
+from codecsep.torch_audio import PackageError, import_torchaudio
+
+FIX = 'tools/setup_venv.sh --extras separators, or pip install -e ".[separators]" -c constraints.txt'
+
+
+@dataclass
+class PathConfig:
+    """One of the two Transformers of a block: over the frames of a chunk (intra), over chunks (inter)."""
+
+    num_layers: int = 8
+    num_heads: int = 8
+    ffn_width: int = 1024
+    dropout: float = 0.0
+
+
+@dataclass
+class Config:
+    """Defaults: WSJ0-2mix at 8 kHz (25.68 M parameters; the paper's section 3 and SpeechBrain's recipe).
+
+    kernel: of the basis, in samples; its stride is half of it.  chunk: frames.  blocks: dual-path blocks.
+    """
+
+    sample_rate: int = 8000
+    num_speakers: int = 2
+    width: int = 256
+    kernel: int = 16
+    chunk: int = 250
+    blocks: int = 2
+    intra: PathConfig = field(default_factory=PathConfig)
+    inter: PathConfig = field(default_factory=PathConfig)
+
+
+class Model(WaveformSeparator):
+    """Mixture [L] -> `num_speakers` waveforms [L].  Raises PackageError without speechbrain."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        parts = dual_path()
+        self.encoder = parts.Encoder(kernel_size=config.kernel, out_channels=config.width)
+        self.masknet = parts.Dual_Path_Model(
+            in_channels=config.width,
+            out_channels=config.width,
+            intra_model=path(config.intra, config.width),
+            inter_model=path(config.inter, config.width),
+            num_layers=config.blocks,
+            K=config.chunk,
+            num_spks=config.num_speakers,
+            skip_around_intra=True,
+            linear_layer_after_inter_intra=False,
+        )
+        self.decoder = parts.Decoder(
+            in_channels=config.width, out_channels=1, kernel_size=config.kernel, stride=config.kernel // 2, bias=False
+        )
+
+    def estimate(self, wav: Tensor) -> Tensor:
+        padded = pad_to_frames(wav, self.config.kernel, self.config.kernel // 2)
+        basis = self.encoder(padded)
+        masked = self.masknet(basis) * basis  # [N, B, width, T]
+        waves = [self.decoder(each).reshape(len(wav), -1) for each in masked]
+        return torch.stack(waves, 1)[..., : wav.shape[1]]
+
+
+def path(config: PathConfig, width: int) -> nn.Module:
+    """SpeechBrain's Transformer of one path."""
+    return dual_path().SBTransformerBlock(
+        num_layers=config.num_layers,
+        d_model=width,
+        nhead=config.num_heads,
+        d_ffn=config.ffn_width,
+        dropout=config.dropout,
+        use_positional_encoding=True,
+        norm_before=True,
+    )
+
+
+def dual_path():
+    """SpeechBrain's module of dual-path networks.  Raises PackageError."""
+    import_torchaudio()  # first: speechbrain imports it as it is
+    try:
+        from speechbrain.lobes.models import dual_path as parts
+    except ImportError as error:
+        raise PackageError("E901", f"SepFormer needs the package speechbrain ({error})", "", FIX) from error
+    return parts
