@@ -74,10 +74,12 @@ class WaveformSeparator(nn.Module, ABC):
 
     @torch.inference_mode()
     def separate(self, mixtures: Sequence[np.ndarray], options: DecodeOptions, keys: Sequence[str]) -> list[Separation]:
-        """One waveform per speaker of the configuration; `options` has no effect."""
+        """One waveform per speaker of the configuration, silence where the mixture is silent (some networks divide by
+        its level); `options` has no effect."""
         device = next(self.parameters()).device
         wav, lengths = pad_sequences([torch.as_tensor(m) for m in mixtures], 0.0)
         estimates = self(wav.to(device), lengths.to(device)).float().cpu()
+        estimates = torch.where(wav.any(1)[:, None, None], estimates, 0.0)
         return [
             Separation(waves=list(row[:, :length].clone()))
             for row, length in zip(estimates, lengths.tolist(), strict=True)
