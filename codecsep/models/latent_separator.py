@@ -31,6 +31,7 @@ from codecsep.signal.resample import resample
 from codecsep.signal.separation_loss import pit_si_sdr
 from codecsep.tokens.padding import length_mask, pad_sequences
 
+STORED = ("mixture_latents", "source_latents")
 QUIET = 1e-5  # peak below which a signal is silence (a step of 16 bits is 3e-5): it is not divided by
 
 
@@ -41,21 +42,17 @@ class LatentConfig:
     loss: `clean`        negative SI-SDR against the sources, the codec's constant delay taken out of the estimates
           `transmitted`  negative SI-SDR against the sources as the codec transmits them, with its quantiser
                          (cSI-SDR, Codecformer's score)
-          `latent`       mean squared error to the sources' latents; the decoder is not used (Codecformer-EL)
-    latents: for `latent`, `stored`: read from the dump directories of stage 2; `made`: encoded in every step.
+          `latent`       mean squared error to the sources' latents, read from the dump directories of stage 2; the
+                         decoder is not used (Codecformer-EL)
+          `encoded`      the same with latents that are made in every step, for mixtures that are made on the fly
     threshold: dB; a mixture whose SI-SDR loss is already below it does not count in a batch.
     """
 
     sample_rate: int = 8000
     latent_size: int = 1024
     num_speakers: int = 2
-    loss: Literal["clean", "transmitted", "latent"] = "clean"
-    latents: Literal["stored", "made"] = "stored"
+    loss: Literal["clean", "transmitted", "latent", "encoded"] = "clean"
     threshold: float = -30.0
-
-    @property
-    def reads_waves(self) -> bool:
-        return self.loss != "latent" or self.latents == "made"
 
 
 class LatentSeparator(InCodec, ABC):
@@ -67,7 +64,7 @@ class LatentSeparator(InCodec, ABC):
         super().__init__()
         self.config = config
         self.sample_rate = config.sample_rate
-        self.fields = ("mixture", "sources") if config.reads_waves else ("mixture_latents", "source_latents")
+        self.fields = STORED if config.loss == "latent" else ("mixture", "sources")
 
     @abstractmethod
     def estimate(self, latents: Tensor, frame_lengths: Tensor) -> Tensor:
@@ -98,7 +95,7 @@ class LatentSeparator(InCodec, ABC):
         for example in examples:
             require_speakers(example, len(example[sources]), self.config.num_speakers)
             require_targets({"mixture": example[mixture]} | example, torch.ones(1))
-        if not self.config.reads_waves:
+        if self.fields == STORED:
             return collate_latents(examples)
         wav, lengths = pad_sequences([torch.as_tensor(example["mixture"]) for example in examples], 0.0)
         references, _ = pad_sequences([torch.as_tensor(example["sources"]) for example in examples], 0.0)
@@ -106,7 +103,8 @@ class LatentSeparator(InCodec, ABC):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """What `config.loss` names, under the best permutation of each mixture."""
-        return self.latent_loss(batch) if self.config.loss == "latent" else self.wave_loss(batch)
+        in_latents = self.config.loss in ("latent", "encoded")
+        return self.latent_loss(batch) if in_latents else self.wave_loss(batch)
 
     def wave_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Negative SI-SDR in dB; the permutation is chosen by the same references that the loss is computed with."""
@@ -122,8 +120,7 @@ class LatentSeparator(InCodec, ABC):
 
     def latent_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error per value over the valid frames of each mixture, averaged over mixtures."""
-        if "latents" not in batch:
-            batch = self.with_latents(batch)
+        batch = batch if self.fields == STORED else self.with_latents(batch)
         frame_lengths, targets = batch["frame_lengths"], batch["targets"]
         estimates = self.estimate(batch["latents"], frame_lengths).float()
         losses, _ = pit_loss(pair_squared_errors(estimates, targets, frame_lengths))
