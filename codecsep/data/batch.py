@@ -28,9 +28,8 @@ Record = dict[str, Any]  # {"key", "digest", "inputs": {path: noted}, "outputs":
 
 @dataclass(frozen=True)
 class Made:
-    """What one item gives: the recordings that were read, files by their path in the folder, plain values."""
+    """What one item gives: files by their path in the folder, plain values."""
 
-    inputs: Sequence[Path]
     files: dict[str, bytes] = field(default_factory=dict)
     measures: dict[str, Any] = field(default_factory=dict)
 
@@ -51,7 +50,8 @@ class Item:
 class Batch:
     """The work: where it goes, under which name, what decides about it, and the function that makes an item.
 
-    lists: inputs that are hashed; recordings are noted by the items. `make` is given to other processes.
+    lists: inputs of the whole. inputs: the recordings that an item is made of. `make` and `inputs` are given to other
+    processes.
     """
 
     folder: Path
@@ -59,6 +59,7 @@ class Batch:
     lists: list[Path]
     settings: dict[str, Any]
     items: Sequence[Item] = field(repr=False)
+    inputs: Callable[[Item], list[Path]] = field(repr=False)
     make: Callable[[Item], Made] = field(repr=False)
 
     @property
@@ -75,14 +76,16 @@ class Batch:
 
     def pending(self) -> str | None:
         """Why something must be made; None when all stands, made of these very lists and recordings."""
+        if not manifest.manifest_file(self.folder, self.name).is_file():
+            return "it was not finished yet" if self.journal_file.is_file() else "it is not there yet"
         try:
-            lists = {manifest.name_of(path) for path in self.lists}
             noted = manifest.read(self.folder, self.name)["inputs"]
-            recordings = {path: one for path, one in noted.items() if path not in lists}
+            wanted = {manifest.name_of(path) for item in self.items for path in self.inputs(item)}
+            recordings = {path: noted.get(path, {}) for path in wanted}
             why = manifest.current(self.folder, self.work(recordings), self.name)
             return why or next(manifest.stale(self.folder, self.name, manifest.is_audio), None)
         except manifest.StageError as error:
-            return error.what
+            return str(error)
 
     def build(self, nj: int) -> int:
         """Make what is not there, in `nj` processes; the number of items that were kept.
@@ -110,7 +113,8 @@ class Batch:
 
     def _each(self, known: dict[str, Record], nj: int) -> Iterator[tuple[Record, bool]]:
         tasks = ((item, known.get(item.key)) for item in self.items)
-        return pool.spread(partial(_one, self.folder, self.settings, self.make), tasks, nj, str(self.folder))
+        one = partial(_one, self.folder, self.settings, self.inputs, self.make)
+        return pool.spread(one, tasks, nj, str(self.folder))
 
     def _finish(self, records: dict[str, Record]) -> None:
         """Records, manifest, .done; then the journal has had its day."""
@@ -127,27 +131,24 @@ class Batch:
 
 
 def _one(
-    folder: Path, settings: dict, make: Callable[[Item], Made], task: tuple[Item, Record | None]
+    folder: Path,
+    settings: dict,
+    inputs_of: Callable[[Item], list[Path]],
+    make: Callable[[Item], Made],
+    task: tuple[Item, Record | None],
 ) -> tuple[Record, bool]:
-    """The record of one item, and whether it was made anew."""
+    """The record of one item, and whether it was made anew. Recordings that only moved are no reason for that."""
     item, known = task
-    digest = item.digest(settings)
-    if known is not None and known["digest"] == digest and _stands(folder, known):
-        return known, False
+    digest, paths = item.digest(settings), inputs_of(item)
+    noted = [manifest.describe(path) for path in paths]
+    inputs = {manifest.name_of(path): one for path, one in zip(paths, noted, strict=True)}
+    if known is not None and known["digest"] == digest and list(known["inputs"].values()) == noted:
+        if not any(manifest.fault(folder / name, one) for name, one in known["outputs"].items()):
+            return {**known, "inputs": inputs}, False
     made = make(item)
-    inputs = {manifest.name_of(path): manifest.describe(path) for path in made.inputs}
     outputs = {name: _put(folder / name, content) for name, content in made.files.items()}
     record = {"key": item.key, "digest": digest, "inputs": inputs, "outputs": outputs, "measures": made.measures}
     return record, True
-
-
-def _stands(folder: Path, record: Record) -> bool:
-    """Are all files of a record as they were noted?"""
-    files = [(Path(name), noted) for name, noted in record["inputs"].items()]
-    files += [(folder / name, noted) for name, noted in record["outputs"].items()]
-    return all(path.is_file() and path.stat().st_size == noted["size"] for path, noted in files) and not any(
-        manifest.fault(path, noted) for path, noted in files
-    )
 
 
 def _put(path: Path, content: bytes) -> dict[str, Any]:

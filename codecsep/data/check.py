@@ -136,7 +136,8 @@ def sum_problems(directory: DataDir, count: int, tolerance: float | None = None,
         if silent:
             what, fix = f"{', '.join(silent)} is silent: such a mixture cannot be scored", "leave the mixture out"
             found.append(str(CheckError("E143", what, where, fix)))
-        error = sum_error(mixture, sources + [audio.read_audio(directory.table(f"{name}.scp")[key])[0] for name in noise])
+        parts = sources + [audio.read_audio(directory.table(f"{name}.scp")[key])[0] for name in noise]
+        error = sum_error(mixture, parts)
         if error > tolerance:
             what = f"the sources differ from the mixture by {error:.2g}, > {tolerance:.2g}"
             fix = "write mixture and sources with one gain and without noise, or give --tolerance"

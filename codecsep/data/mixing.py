@@ -198,6 +198,12 @@ class DynamicMixer:
         return [0.0] + [int(step) * FRAME for step in steps[1:]]
 
 
+def load() -> None:
+    """Import what `loudness` and resampling need (0.5 s), before processes are forked that would each do so."""
+    import pyloudnorm  # noqa: F401
+    import scipy.signal  # noqa: F401
+
+
 @functools.cache
 def _meter(rate: int):
     import pyloudnorm

@@ -4,11 +4,11 @@
 # corpus options
 librispeech=../downloads/LibriSpeech      # holds train-clean-100, dev-clean, ...; with --metadata made: any folder of FLAC files
 metadata=../downloads/LibriMix/metadata   # the official CSV files; made: lists drawn out of what is in librispeech
-wham=../downloads/wham_noise              # holds tr, cv, tt; only read with --mixture both or single
+wham=../downloads/wham_noise              # holds tr, cv, tt; only read with --mixture both
 corpus=../downloads                       # where the wavs are put; the recipes of this corpus share them
 train_lists="train-clean-100"             # the lists that data/train is made of, e.g. "train-clean-100 train-clean-360"
 num_spk=2                 # speakers in a mixture: 2 or 3
-mixture=clean             # clean: speakers only; both: and noise; single: the first speaker and noise
+mixture=clean             # clean: speakers only; both: and noise (../local/data.sh also makes single: the first speaker and noise)
 mode=min                  # min: mixtures end with the shortest source; max: with the longest
 sample_rate=16000         # Hz of the mixtures: 8000 or 16000
 train_set=train           # train: the mixtures of stage 0; train_sources: training mixes anew in every epoch (no noise)
@@ -20,7 +20,8 @@ local_data_opts=          # passed on to ../local/data.sh, e.g. "--num_train 200
 check_corpus() {
     number 2 "${num_spk}" --num_spk; number 0 "${seed}" --seed
     [[ ${mode} == min || ${mode} == max ]] || die "--mode is min or max, got '${mode}'"
-    [[ ${mixture} =~ ^(clean|both|single)$ ]] || die "--mixture is clean, both or single, got '${mixture}'"
+    [[ ${mixture} == clean || ${mixture} == both ]] || die "--mixture is clean or both, got '${mixture}'" \
+        "../local/data.sh also makes single, which has one speaker and is not for separators"
     [[ ${sample_rate} == 8000 || ${sample_rate} == 16000 ]] || die "--sample_rate is 8000 or 16000, got '${sample_rate}'"
     [[ ${train_set} == train || ${train_set} == train_sources ]] \
         || die "--train_set is train or train_sources, got '${train_set}'"

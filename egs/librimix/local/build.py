@@ -50,16 +50,22 @@ def mixtures(csv: Path, rows: list[Row], trees: Trees, kind: Kind, folder: Path)
     """The work of making the mixtures of a list."""
     settings = {"layout": LAYOUT, **asdict(kind)}
     items = [Item(row.key, asdict(row)) for row in rows]
-    return Batch(folder, kind.mixture, [csv], settings, items, partial(make_mixture, trees, kind))
+    inputs, make = partial(files_of, trees, kind), partial(make_mixture, trees, kind)
+    return Batch(folder, kind.mixture, [csv], settings, items, inputs, make)
+
+
+def files_of(trees: Trees, kind: Kind, item: Item) -> list[Path]:
+    """The recordings of a mixture: the sources, then the noise where there is one."""
+    paths = [trees.librispeech / name for name in item.what["sources"]]
+    return paths if kind.mixture == "clean" else [*paths, trees.wham / item.what["noise"]]
 
 
 def make_mixture(trees: Trees, kind: Kind, item: Item) -> Made:
     """The wavs of one mixture, its length and its SOT order. Raises AudioError."""
     row = Row(**item.what)
-    paths = [trees.librispeech / name for name in row.sources]
-    signals, gains = [official.read_source(path) for path in paths], list(row.gains)
+    paths, gains = files_of(trees, kind, item), list(row.gains)
+    signals = [official.read_source(path) for path in paths[: kind.num_spk]]
     if kind.mixture != "clean":
-        paths.append(trees.wham / row.noise)
         signals.append(official.read_noise(paths[-1], max(map(len, signals))))
         gains.append(row.noise_gain)
     signals = official.transformed(signals, gains, kind.rate, kind.mode)
@@ -68,19 +74,24 @@ def make_mixture(trees: Trees, kind: Kind, item: Item) -> Made:
     named[f"mix_{kind.mixture}"] = official.mixed(sources, noise[0] if noise else None, kind.mixture)
     files = {f"{name}/{row.key}.wav": official.wav_bytes(one, kind.rate) for name, one in named.items()}
     order = mixture_dir.order_of(sources[: len(kind.speakers())], kind.rate)
-    return Made(paths, files, {"samples": len(sources[0]), "order": order})
+    return Made(files, {"samples": len(sources[0]), "order": order})
 
 
 def sources(csv: Path, paths: Iterable[str], tree: Path, rate: int, folder: Path) -> Batch:
     """The work of measuring single utterances and, where the rate is another one, of resampling them."""
     items = [Item(speech_tree.utterance(path), path) for path in sorted(set(paths))]
-    return Batch(folder, "sources", [csv], {"layout": LAYOUT, "rate": rate}, items, partial(make_source, tree, rate))
+    inputs, make = partial(file_of, tree), partial(make_source, tree, rate)
+    return Batch(folder, "sources", [csv], {"layout": LAYOUT, "rate": rate}, items, inputs, make)
+
+
+def file_of(tree: Path, item: Item) -> list[Path]:
+    """The recording of one utterance."""
+    return [tree / item.what]
 
 
 def make_source(tree: Path, rate: int, item: Item) -> Made:
     """Level, peak and onset of one utterance, and its wav when it was resampled. Raises AudioError."""
-    path = tree / item.what
-    samples, files = official.read_source(path), {}
+    samples, files = official.read_source(*file_of(tree, item)), {}
     if rate != official.RATE:
         content = official.wav_bytes(audio.resample(samples, official.RATE, rate), rate)
         files = {f"wav/{item.key}.wav": content}
@@ -91,4 +102,4 @@ def make_source(tree: Path, rate: int, item: Item) -> Made:
         "peak": round(float(abs(samples).max()), 6),
         "onset": round(mixing.onset(samples, rate), 2),
     }
-    return Made([path], files, measures)
+    return Made(files, measures)

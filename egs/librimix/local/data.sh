@@ -33,7 +33,8 @@ number 1 "${nj}" --nj
 
 noise=(); [[ ${mixture} == clean ]] || noise=(--wham "${wham}")
 if [[ ${metadata} == made ]]; then
-    metadata=${corpus}/made/metadata corpus=${corpus}/made train_lists=train
+    corpus=${corpus}/made${noise:+_noisy} train_lists=train   # lists with noise have other gains
+    metadata=${corpus}/metadata
     "${python}" "${HERE}/make_lists.py" --librispeech "${librispeech}" ${noise[@]+"${noise[@]}"} --lists "${metadata}" \
         --num-spk "${num_spk}" --num-train "${num_train}" --num-dev "${num_dev}" --num-test "${num_test}" \
         --min-seconds "${min_seconds}" --max-seconds "${max_seconds:-inf}" --seed "${seed}"

@@ -17,7 +17,7 @@ def prepare_mixtures(out: Path, batches: list[Batch], tree: Path, kind: Kind) ->
     """data/<set>: the mixtures of one or more lists."""
     records = [(batch, record) for batch in batches for record in batch.records().values()]
     paths = [path for batch in batches for item in batch.items for path in item.what["sources"]]
-    texts = _texts(out, tree, paths)
+    texts = _texts(tree, paths)
     sources = {item.key: item.what["sources"] for batch in batches for item in batch.items}
 
     def fill(folder: Path) -> None:
@@ -31,7 +31,7 @@ def prepare_sources(out: Path, batches: list[Batch], tree: Path, kind: Kind) -> 
     """data/<set>_sources: the single utterances of one or more lists, each once."""
     records = [(batch, record) for batch in batches for record in batch.records().values()]
     records = list({record["key"]: (batch, record) for batch, record in records}.values())
-    texts = _texts(out, tree, [item.what for batch in batches for item in batch.items])
+    texts = _texts(tree, [item.what for batch in batches for item in batch.items])
 
     def fill(folder: Path) -> None:
         for name, table in _source_tables(records, texts).items():
@@ -56,7 +56,7 @@ def _prepare(
         fill(beside)
         atomic.write_text(beside / "options.json", json.dumps(settings, indent=1) + "\n")
         manifest.finish(beside, work, sorted(beside.iterdir()), manifest.Counts(number, number))
-    print(f"{out}: {number} utterances")
+    print(f"{out}: {number} utterances" + ("" if texts else ", without transcripts: the tree lacks some or all"))
 
 
 def _mixture(batch: Batch, record: Record, sources: dict, texts: dict, kind: Kind) -> mixture_dir.Mixture:
@@ -88,13 +88,10 @@ def _source_tables(records: list[tuple[Batch, Record]], texts: dict) -> dict[str
     return tables | ({"text": {key: texts[key] for key in tables["wav.scp"]}} if texts else {})
 
 
-def _texts(out: Path, tree: Path, paths: list[str]) -> dict[str, str]:
-    """{utterance: transcript}, or {} with a word about it when they are not known for every one."""
+def _texts(tree: Path, paths: list[str]) -> dict[str, str]:
+    """{utterance: transcript}, or {} when they are not known for every one."""
     texts, needed = speech_tree.transcripts(tree, set(paths)), {speech_tree.utterance(path) for path in paths}
-    if len(texts) == len(needed):
-        return texts
-    print(f"{out}: no transcripts: {tree} holds those of {len(texts)} of {len(needed)} utterances")
-    return {}
+    return texts if len(texts) == len(needed) else {}
 
 
 def _outputs(records: list[tuple[Batch, Record]]) -> dict[str, dict]:

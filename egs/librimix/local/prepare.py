@@ -17,7 +17,8 @@ import official
 import speech_tree
 
 from codecsep import config
-from codecsep.data import splits
+from codecsep.data import mixing, splits
+from codecsep.data.batch import Batch
 
 SETS = ("train", "dev", "test")
 HELD_OUT = {"dev": "dev-clean", "test": "test-clean"}
@@ -112,13 +113,14 @@ def prepare_set(
         directories.prepare_sources(options.out / f"{name}_sources", singles, trees.librispeech, kind)
 
 
-def run(batch, nj: int) -> None:
+def run(batch: Batch, nj: int) -> None:
     """Make what is missing of a folder, and say so."""
     why = batch.pending()
     if why is None:
         print(f"{batch.folder} ({batch.name}): up to date", flush=True)
         return
     print(f"{batch.folder} ({batch.name}): {len(batch.items)} to make: {why}", flush=True)
+    mixing.load()
     kept = batch.build(nj)
     print(f"{batch.folder} ({batch.name}): {len(batch.items)} made" + (f", {kept} of them before" if kept else ""))
 

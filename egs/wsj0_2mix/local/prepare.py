@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from codecsep import config
-from codecsep.data import atomic, audio, manifest, mixture_dir, splits
+from codecsep.data import atomic, audio, manifest, mixing, mixture_dir, splits
 from codecsep.data.batch import Batch, Item, Made
 from codecsep.data.digest import text_sha256
 from codecsep.data.lock import locked
@@ -111,13 +111,15 @@ def check_speakers(keys: dict[str, list[str]]) -> None:
 def prepare(options: argparse.Namespace, name: str, place: Place, keys: list[str]) -> None:
     """Measure what was not measured yet, then write the tables, unless they stand."""
     out = options.out / name
-    settings = {"num_spk": place.num_spk, "mode": options.mode, "sample_rate": place.rate, "folder": str(place.folder)}
+    settings = {"num_spk": place.num_spk, "mode": options.mode, "sample_rate": place.rate}
     names = text_sha256("\n".join(keys))
     items = [Item(key, key) for key in keys]
     decisive = {"layout": LAYOUT, "names": names, **settings}
-    batch = Batch(options.out / "measures", name, [], decisive, items, partial(measure, place))
+    inputs, make = partial(files_of, place), partial(measure, place)
+    batch = Batch(options.out / "measures", name, [], decisive, items, inputs, make)
     if why := batch.pending():
         print(f"{out}: {len(items)} mixtures to measure: {why}", flush=True)
+        mixing.load()
         batch.build(options.nj)
     records = batch.records()
     noted = {path: one for record in records.values() for path, one in record["inputs"].items()}
@@ -132,17 +134,21 @@ def prepare(options: argparse.Namespace, name: str, place: Place, keys: list[str
     print(f"{out}: {len(keys)} mixtures", flush=True)
 
 
+def files_of(place: Place, item: Item) -> list[Path]:
+    """The mixture and its sources."""
+    return [place.wav(name, item.key) for name in place.signals()]
+
+
 def measure(place: Place, item: Item) -> Made:
     """Length and SOT order of one mixture. Raises AudioError: unreadable, of another rate, of different lengths."""
-    paths = {name: place.wav(name, item.key) for name in place.signals()}
     signals = {}
-    for name, path in paths.items():
+    for name, path in zip(place.signals(), files_of(place, item), strict=True):
         signals[name], rate = audio.read_audio(path)
         if rate != place.rate:
             raise audio.AudioError("E221", f"has {rate} Hz, its folder says {place.rate} Hz", path, FIX)
     audio.check_same_length({name: len(signal) for name, signal in signals.items()}, place.wav("mix", item.key))
     order = mixture_dir.order_of(list(signals.values())[1:], place.rate)
-    return Made(list(paths.values()), {}, {"samples": len(signals["mix"]), "order": order})
+    return Made({}, {"samples": len(signals["mix"]), "order": order})
 
 
 def mixture(place: Place, key: str, measures: dict) -> mixture_dir.Mixture:
