@@ -138,6 +138,10 @@ CODES: dict[str, Code] = {
         "codec.json unusable",
         "The description of a codec is missing, is no JSON, or has other fields or values.",
     ),
+    "E309": Code(
+        "latents not finite",
+        "A matrix of latents holds NaN or infinity: the codec made it so, or the file is not ours.",
+    ),
     "E320": Code("disk full", "A file could not be written for want of space, quota, or a limit on file sizes."),
     "E330": Code(
         "codec contradicts itself",
@@ -239,7 +243,9 @@ CODES: dict[str, Code] = {
     "E545": Code("scores unreadable", "A table of scores is cut, edited, or of another version."),
     "E546": Code("judge missing", "A judge that was asked for cannot be used: a package or its weights are missing."),
     "E547": Code("judge damaged", "The weights of a judge are not the pinned ones."),
-    "E548": Code("process died", "One of several processes of a stage was killed, often by the system for want of memory."),
+    "E548": Code(
+        "process died", "One of several processes of a stage was killed, often by the system for want of memory."
+    ),
     "E550": Code("nothing to report", "The scores that a report is made of are not there."),
     "E601": Code("loader process died", "A process that reads utterances was killed or crashed; they are named."),
     "E602": Code("loader process hangs", "A process that reads utterances gave nothing for data.loader_timeout."),

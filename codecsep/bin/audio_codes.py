@@ -17,6 +17,7 @@ from codecsep.codecs.long import LongSignalError
 from codecsep.data.ark import CodecInfo, TokenWriter
 from codecsep.data.audio import AudioError
 from codecsep.data.datadir import DataDir
+from codecsep.data.records import RecordWriter
 from codecsep.data.skipped import Skipped, because
 from codecsep.data.spans import check_span
 from codecsep.faults import faultpoint
@@ -31,6 +32,9 @@ class Tokeniser:
 
     names: table to read -> name of the ark to write. Raises TokeniseError when no audio is there at all.
     """
+
+    writer: type[RecordWriter] = TokenWriter
+    time_axis = 1
 
     def __init__(self, data: DataDir, names: dict[str, str], arguments: argparse.Namespace):
         self.data, self.names, self.device = data, names, torch.device(arguments.device)
@@ -47,11 +51,11 @@ class Tokeniser:
         progress = Progress(f"tokenise: {self.data.path}", len(ids), sum(map(self.seconds, ids)))
         with ExitStack() as stack:
             prefixes = {table: shard.prefix(name) for table, name in self.names.items()}
-            writers = {table: stack.enter_context(TokenWriter(prefix)) for table, prefix in prefixes.items()}
+            writers = {table: stack.enter_context(self.writer(prefix)) for table, prefix in prefixes.items()}
             for batch in self.batches(ids):
                 for key, table, codes in self.codes_of(batch, skipped):
                     writers[table].write(key, codes)
-                    frames[key] = max(frames.get(key, 0), codes.shape[1])
+                    frames[key] = max(frames.get(key, 0), codes.shape[self.time_axis])
                 progress.add(len(batch), sum(map(self.seconds, batch)))
         progress.finish()
         shard.finish(len(ids), frames, skipped)

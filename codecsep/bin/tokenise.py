@@ -1,10 +1,13 @@
-"""Stage 2: audio of a data directory -> codes in `dump/<set>`.
+"""Stage 2: audio of a data directory -> codes, or latents, in `dump/<set>`.
 
     python -m codecsep.bin.tokenise --codec exp/codec --data data/train --out dump/train --job 1/4
 
 Every spk<j>.scp becomes spk<j>_codes.{ark,scp}; in a directory of single sources wav.scp becomes codes.{ark,scp}. Also
 written: codec.json, utt2num_frames, skipped.tsv, and last of all manifest.json and .done. With several jobs (--job i/n,
 each with as much audio as the others) each writes <name>.<i>.{ark,scp}; the one that finishes last joins the scp files.
+
+With --content latents the mixture too is encoded, into mixture_latents.{ark,scp} beside spk<j>_latents, each signal
+divided by its peak and each source as long as its mixture: what a separator inside the codec reads (`audio_latents`).
 
 A part that is there, whole, and made from the same audio by the same codec is not made again; one that is damaged is
 made again alone. A data directory without manifest.json is the user's own and taken as it is.
@@ -26,6 +29,7 @@ from codecsep.faults import faultpoint
 
 PROG = "tokenise"
 FORCED = "--force was given"
+CONTENTS = ("codes", "latents")
 
 
 class CallError(CodecsepError):
@@ -37,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--codec", type=Path, required=True, help="codec directory, of stage 1")
     result.add_argument("--data", type=Path, required=True, help="data directory, of stage 0")
     result.add_argument("--out", type=Path, required=True, help="where the codes go: dump/<set>")
+    result.add_argument("--content", choices=CONTENTS, default="codes", help="codes: what the quantiser makes of each "
+                        "source; latents: what it is given, float32, of mixtures and sources")  # fmt: skip
     result.add_argument("--job", default="1/1", help="which part: <i>/<n>, i from 1")
     result.add_argument("--batch_seconds", type=float, default=60.0, help="audio in a batch after padding, s")
     result.add_argument("--long_seconds", type=float, default=60.0, help="longer files are read and encoded piece by "
@@ -55,8 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         raise CallError("E855", f"not understood: {' '.join(rest) or '--config'}", "command line", "see --help")
     job, num_jobs = job_of(arguments.job)
     data, info = DataDir(arguments.data), read_codec_info(arguments.codec)
-    names = output_names(data)
-    work = work_of(data, arguments.codec, list(names))
+    names = output_names(data, arguments.content)
+    require_own(arguments.out, arguments.content)
+    work = work_of(data, arguments.codec, list(names), arguments.content)
     shard = Shard(arguments.out, list(names.values()), job, num_jobs, work)
     pending = FORCED if arguments.force else shard.pending()
     if pending is None:
@@ -74,12 +81,23 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def output_names(data: DataDir) -> dict[str, str]:
+def output_names(data: DataDir, content: str = "codes") -> dict[str, str]:
     """Table to read -> name of the ark to write."""
-    return {f"{speaker}.scp": f"{speaker}_codes" for speaker in data.speakers()} or {"wav.scp": "codes"}
+    names = {f"{speaker}.scp": f"{speaker}_{content}" for speaker in data.speakers()}
+    if names and content == "latents":
+        names = {"wav.scp": "mixture_latents"} | names
+    return names or {"wav.scp": content}
 
 
-def work_of(data: DataDir, codec: Path, tables: list[str]) -> manifest.Work:
+def require_own(out: Path, content: str) -> None:
+    """Raise CallError when a directory holds the other kind: one list of frames and one manifest cannot be of both."""
+    for other in CONTENTS:
+        if other != content and (found := sorted(out.glob(f"*{other}.*scp"))):
+            what = f"holds {other} ({found[0].name}), and {content} are to be made"
+            raise CallError("E136", what, out, "give another --out, or remove it")
+
+
+def work_of(data: DataDir, codec: Path, tables: list[str], content: str = "codes") -> manifest.Work:
     """What the codes depend on: the codec and the audio. Raises StageError when stage 0 or 1 is not done or damaged.
 
     Of a directory that stage 0 made, the manifest knows the content of every file; of a brought one sizes and times of
@@ -90,6 +108,8 @@ def work_of(data: DataDir, codec: Path, tables: list[str]) -> manifest.Work:
     lists = [data.path / name for name in sorted({"wav.scp", "utt2num_samples", *tables})]
     files = [codec / "codec.json", *lists, *([manifest.manifest_file(data.path)] if is_made else [])]
     values = {} if is_made else {"audio": audio_stamps(data, tables)}
+    if content != "codes":
+        values["content"] = content
     return manifest.Work("2", files, values)
 
 
@@ -98,11 +118,13 @@ def encode(shard: Shard, data: DataDir, names: dict[str, str], arguments: argpar
     import torch
 
     from codecsep.bin.audio_codes import Tokeniser  # torch: what is up to date is told without it
+    from codecsep.bin.audio_latents import LatentTokeniser
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     num_samples = data.integers("utt2num_samples")
     shares = deal({key: num_samples.get(key, 0) for key in data.ids}, shard.num_jobs)
-    Tokeniser(data, names, arguments).run(shard, shares[shard.job - 1])
+    make = LatentTokeniser if arguments.content == "latents" else Tokeniser
+    make(data, names, arguments).run(shard, shares[shard.job - 1])
 
 
 if __name__ == "__main__":

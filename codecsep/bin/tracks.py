@@ -45,20 +45,29 @@ class Tracks:
         self.check_length(key, table, path, len(samples))
         self.check_rate(rate, path)
         check_sound(samples.any(), path)
-        samples = samples if table == MIXTURE else np.trim_zeros(samples, "b")
-        return audio.resample(samples, rate, self.rate)
+        return audio.resample(self.span(key, table, samples), rate, self.rate)
+
+    def span(self, key: str, table: str, samples: np.ndarray) -> np.ndarray:
+        """The samples of a file that are encoded: a source ends where only zeros follow."""
+        return samples if table == MIXTURE else np.trim_zeros(samples, "b")
 
     @contextmanager
     def opened(self, key: str, table: str) -> Iterator[Resampled]:
         """The same samples, to be read in pieces. Raises AudioError, TokeniseError; also while they are read."""
+        with self.blocks(key, table) as blocks:
+            sounding = blocks.sounding()
+            check_sound(sounding, str(blocks.path))
+            length = blocks.num_samples if table == MIXTURE else sounding
+            yield Resampled(blocks.read, length, blocks.rate, self.rate)
+
+    @contextmanager
+    def blocks(self, key: str, table: str) -> Iterator[AudioBlocks]:
+        """A file as it is, to be read in pieces; its length and rate are right. Raises AudioError, TokeniseError."""
         path = self.path(key, table)
         with AudioBlocks(path, self.declared(key, table)) as blocks:
             self.check_length(key, table, path, blocks.num_samples)
             self.check_rate(blocks.rate, path)
-            sounding = blocks.sounding()
-            check_sound(sounding, path)
-            length = blocks.num_samples if table == MIXTURE else sounding
-            yield Resampled(blocks.read, length, blocks.rate, self.rate)
+            yield blocks
 
     def path(self, key: str, table: str) -> str:
         path = self.data.table(table).get(key)

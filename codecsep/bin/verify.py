@@ -19,6 +19,7 @@ from codecsep.data import audio, manifest, skipped
 from codecsep.data.ark import TokenReader, read_codec_info
 from codecsep.data.datadir import DataDir, read_table
 from codecsep.data.digest import text_sha256
+from codecsep.data.latent_ark import LatentReader
 from codecsep.errors import CodecsepError
 
 PROG = "verify"
@@ -159,10 +160,10 @@ def skipped_list(folder: Path) -> Iterator[CodecsepError]:
 
 
 def arks(folder: Path) -> Iterator[CodecsepError]:
-    """Every record of every token ark: place, kind, range, CRC-32. Raises ArkError at the first that is wrong."""
+    """Every record of every ark of ours: place, kind, range, CRC-32. Raises ArkError at the first that is wrong."""
     for scp in sorted(folder.glob("*.scp")):
         if scp.with_suffix(".crc").is_file():
-            reader = TokenReader(scp)
+            reader = LatentReader(scp) if scp.name.split(".")[0].endswith("latents") else TokenReader(scp)
             for key in reader:
                 reader[key]
             if set(reader) != set(read_table(scp.with_suffix(".crc"))):

@@ -5,6 +5,9 @@ An example is a dictionary with "id" and the asked fields; whatever runs over sp
     mixture   float32 [L]            codes      list of int64 [K, T_j], each of its speaker's own length
     sources   float32 [N, L]         sequence   int64 [K, S]
     wav       float32 [L]            of a directory of single sources
+
+    mixture_latents   float32 [T, D]      of the codec, before its quantiser; each signal was divided by its own peak
+    source_latents    float32 [N, T, D]   before it was encoded, and all have as many frames as the mixture
 """
 
 import math
@@ -15,28 +18,30 @@ from pathlib import Path
 import numpy as np
 
 from codecsep.data import audio, mixing
-from codecsep.data.ark import TokenReader, read_codec_info
+from codecsep.data.ark import ArkError, TokenReader, read_codec_info
 from codecsep.data.datadir import DataDir
+from codecsep.data.fields import (
+    FRAME_RATE,
+    LATENTS,
+    Example,
+    ExampleError,
+    MakeSequence,
+    check_dump,
+    check_fields,
+    open_codes,
+    open_latents,
+    stored_frames,
+)
+from codecsep.data.latent_ark import LatentReader
 from codecsep.data.mixing import Config as MixingConfig
 from codecsep.data.sources import SourceAudio
-from codecsep.data.spans import check_span
-from codecsep.errors import CodecsepError
-
-FIELDS = ("mixture", "sources", "wav", "codes", "sequence")
-FRAME_RATE = 50.0  # 1/s, the unit of `lengths` where there are no codes
-Example = dict
-MakeSequence = Callable[[Example], np.ndarray]
-
-
-class ExampleError(CodecsepError):
-    """A directory that does not hold what was asked for; the message says which stage makes it."""
 
 
 class Dataset:
     """The utterances of a data directory `data/<set>` and, for codes, its `dump/<set>`.
 
     make_sequence: makes the field `sequence` from the other fields (a model's `sequence`); None reads seq.scp.
-    max_frames: keep only the first so many codec frames, in waves and codes alike (None: all).
+    max_frames: keep only the first so many codec frames, in waves, codes and latents alike (None: all).
     Utterances that stage 2 skipped are left out. Raises ExampleError on unknown fields and missing directories.
     """
 
@@ -53,9 +58,9 @@ class Dataset:
         self.speakers = self.data.speakers()
         has_lengths = self.data.has("utt2num_samples")
         self.num_samples = self.data.integers("utt2num_samples") if has_lengths else {}
-        self.dump = _check_dump(dump_dir, self.fields)
+        self.dump = check_dump(dump_dir, self.fields)
         self.frame_rate = read_codec_info(self.dump).frame_rate if self.dump else FRAME_RATE
-        self.num_frames = _stored_frames(self.data, self.dump)
+        self.num_frames = stored_frames(self.data, self.dump)
         self.ids = [key for key in self.data.ids if key in self.num_frames]
         self.readers = self._open_readers()
 
@@ -92,6 +97,21 @@ class Dataset:
         names = [f"{name}_codes" for name in self.speakers] or ["codes"]
         return [self.readers[names[index]][key][:, : self.max_frames] for index in order]
 
+    def _mixture_latents(self, key: str) -> np.ndarray:
+        return self._latents(key, [self._mixture_name])[0]
+
+    def _source_latents(self, key: str) -> np.ndarray:
+        return self._latents(key, [f"{self.speakers[index]}_latents" for index in self.data.order(key)])
+
+    def _latents(self, key: str, names: list[str]) -> np.ndarray:
+        """[len(names), T, D], each as long as the mixture. Raises ArkError."""
+        rows = [self.readers[name][key] for name in names]
+        wanted = (self.num_frames[key], rows[0].shape[1])
+        if any(row.shape != wanted for row in rows):
+            what = f"latents {[list(row.shape) for row in rows]} of {key}, expected {list(wanted)} of each"
+            raise ArkError("E305", what, self.dump, "run --stage 2 again")
+        return np.stack([row[: self.max_frames] for row in rows])
+
     def _wave(self, table: str, key: str) -> np.ndarray:
         path = self.data.table(table).get(key)
         if path is None:
@@ -102,7 +122,11 @@ class Dataset:
             audio.check_same_length({"wav.scp": length, table: len(samples)}, f"{self.data.path}: {key}")
         return samples if self.max_frames is None else samples[: round(self.max_frames * rate / self.frame_rate)]
 
-    def _open_readers(self) -> dict[str, TokenReader]:
+    @property
+    def _mixture_name(self) -> str:
+        return "mixture_latents" if self.speakers else "latents"
+
+    def _open_readers(self) -> dict[str, TokenReader | LatentReader]:
         names = [f"{name}_codes" for name in self.speakers] or ["codes"]
         names = names if "codes" in self.fields else []
         if "sequence" in self.fields and self.make_sequence is None:
@@ -110,7 +134,16 @@ class Dataset:
             if self.max_frames is not None:
                 fix = "give max_frames without 'sequence'"
                 raise ExampleError("E109", "stored sequences cannot be cropped", self.dump, fix)
-        return {name: open_codes(self.dump, name) for name in names}
+        return {name: open_codes(self.dump, name) for name in names} | self._open_latents()
+
+    def _open_latents(self) -> dict[str, TokenReader | LatentReader]:
+        names = [self._mixture_name] if "mixture_latents" in self.fields else []
+        if "source_latents" in self.fields:
+            if not self.speakers:
+                what = f"{self.data.path} holds no mixtures, so it has no field 'source_latents'"
+                raise ExampleError("E109", what, "", "give a directory of mixtures: data/<set> and dump/<set>")
+            names += [f"{name}_latents" for name in self.speakers]
+        return {name: open_latents(self.dump, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -147,10 +180,10 @@ class DynamicDataset:
     ):
         self.config, self.seed, self.epoch, self.make_sequence = config, seed, 0, make_sequence
         self.fields = check_fields(fields, make_sequence)
-        dump = _check_dump(dump_dir, self.fields)
+        dump = check_dump(dump_dir, self.fields)
         self.mixer = mixing.DynamicMixer(str(sources_dir), config.mixing, seed)
         self.audio = SourceAudio(sources_dir)
-        self.usable = _stored_frames(DataDir(sources_dir), dump)
+        self.usable = stored_frames(DataDir(sources_dir), dump)
         self.frame_rate = read_codec_info(dump).frame_rate if dump else FRAME_RATE
         self.codes = open_codes(dump, "codes") if "codes" in self.fields else {}
         self._check()
@@ -228,63 +261,12 @@ class DynamicDataset:
         if "sequence" in self.fields and self.make_sequence is None:
             what = "mixtures made on the fly have no stored sequence"
             raise ExampleError("E109", what, "", "give make_sequence")
+        if set(LATENTS) & set(self.fields):
+            what = "the latents of a mixture are not the sum of its sources', so none are stored of one made on the fly"
+            raise ExampleError("E109", what, "", "set data.train to static, and give data/<set> and dump/<set>")
         if "wav" in self.fields:
             what = "the field 'wav' is one of single sources"
             raise ExampleError("E109", what, "", "mixtures have 'mixture' and 'sources'")
-
-
-def check_fields(fields: Sequence[str], make_sequence: MakeSequence | None = None) -> tuple[str, ...]:
-    """The fields to read; a sequence that is made needs codes too. Raises ExampleError on one that does not exist."""
-    unknown = [name for name in fields if name not in FIELDS]
-    if unknown:
-        raise ExampleError("E109", f"unknown fields {unknown}", "", f"an example can have: {', '.join(FIELDS)}")
-    needs_codes = "sequence" in fields and make_sequence is not None and "codes" not in fields
-    return (*fields, "codes") if needs_codes else tuple(fields)
-
-
-def open_codes(dump: Path, name: str) -> TokenReader:
-    """`<dump>/<name>.scp`, its ids checked against codec.json (codes) or token_list.txt (sequences)."""
-    info = read_codec_info(dump)
-    if name != "seq":
-        return TokenReader(dump / f"{name}.scp", info.codebook_size, info.num_codebooks)
-    if not (dump / "token_list.txt").is_file():
-        raise ExampleError("E106", "missing", f"{dump}/token_list.txt", "run --stage 3 (sequences)")
-    return TokenReader(dump / "seq.scp", len((dump / "token_list.txt").read_text(encoding="utf-8").splitlines()))
-
-
-def _check_dump(dump_dir: Path | str | None, fields: Sequence[str]) -> Path | None:
-    if dump_dir is None and {"codes", "sequence"} & set(fields):
-        what = f"the fields {list(fields)} need a dump directory"
-        raise ExampleError("E109", what, "", "run --stage 2 and give it")
-    return None if dump_dir is None else Path(dump_dir)
-
-
-def _stored_frames(data: DataDir, dump: Path | None) -> dict[str, int]:
-    """Frames by utterance: of stage 2, or without it of utt2num_samples in units of 20 ms.
-
-    Raises ArkError when a single source has other frames than its samples give, or a mixture more of them.
-    """
-    if dump is not None:
-        frames = DataDir(dump).integers("utt2num_frames")
-        unknown = sorted(set(frames) - set(data.ids))
-        if unknown:
-            what = f"has codes of {len(unknown)} utterances that are not in {data.path}, first {unknown[:3]}"
-            raise ExampleError("E103", what, dump, "run --stage 2 again")
-        _check_frames(frames, data, dump)
-        return frames
-    rate = audio.sample_rate(next(iter(data.table("wav.scp").values())))
-    samples = data.integers("utt2num_samples")
-    return {key: math.ceil(value * FRAME_RATE / rate) for key, value in samples.items()}
-
-
-def _check_frames(frames: dict[str, int], data: DataDir, dump: Path) -> None:
-    """The silence behind the speakers of a mixture has no codes, so a mixture may have fewer frames than samples."""
-    rate = audio.sample_rate(next(iter(data.table("wav.scp").values())))
-    info, samples, is_mixture = read_codec_info(dump), data.integers("utt2num_samples"), bool(data.speakers())
-    for key, found in frames.items():
-        longest = samples.get(key, 0) * info.sample_rate / rate
-        where = f"{dump}/utt2num_frames: {key}"
-        check_span(found, 0 if is_mixture else longest, longest, info, where, "run --stage 2 again")
 
 
 def _order_of_crop(sources: np.ndarray, rate: int) -> list[int]:

@@ -13,18 +13,17 @@ from codecsep.train.settings import DataConfig, SettingsError, TrainConfig
 def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingSet]:
     """Training and validation set, with the fields that the model reads. Validation examples are never cropped.
 
-    Raises SettingsError without data or with audio of another rate than the model reads, ArkError when the two sets
-    hold the codes of different codecs.
+    Raises SettingsError without data or with audio of another rate than the model reads, ArkError when the sets
+    hold codes or latents of different codecs, or of another one than --codec.
     """
     data, paths = settings.data, settings.paths
-    require_rate(model, [path for path in (paths.train, paths.valid) if path])
     places = (paths.train, paths.train_dump), (paths.valid, paths.valid_dump)
     for (directory, _), flag in zip(places, ("--train", "--valid"), strict=True):
         if not directory:
             fix = f"give {flag} data/<set> (and {flag}_dump dump/<set> for tokens)"
             raise SettingsError("E851", f"no data directory is given for {flag}", "", fix)
-    if paths.train_dump and paths.valid_dump:
-        require_codec(paths.valid_dump, read_codec_info(paths.train_dump))
+    require_one_codec([paths.codec, paths.train_dump, paths.valid_dump])
+    require_rate(model, [path for path in (paths.train, paths.valid) if path])
     train = MAKERS[data.train](model, *places[0], data, data.epoch_size, data.max_frames, data.seed)
     valid = MAKERS[data.valid](model, *places[1], data, data.valid_size, None, data.seed + 1)
     for made, (directory, _) in zip((train, valid), places, strict=True):
@@ -32,6 +31,13 @@ def make_sets(model: Any, settings: TrainConfig) -> tuple[TrainingSet, TrainingS
             fix = "look at skipped.tsv of its dump directory (stage 2)"
             raise SettingsError("E851", "gives no examples", directory, fix)
     return train, valid
+
+
+def require_one_codec(directories: list[str]) -> None:
+    """Raise ArkError unless those that are given (not "") name the same codec."""
+    given = [directory for directory in directories if directory]
+    for directory in given[1:]:
+        require_codec(directory, read_codec_info(given[0]))
 
 
 def require_rate(model: Any, directories: list[str]) -> None:
