@@ -1,4 +1,5 @@
-"""Benchmarks, side by side with other implementations: `bench decode|tokenise|train|macs [--quick] [--key value]`.
+"""Benchmarks, side by side with other implementations: `bench <name> [--quick] [--key value]`, with a name of
+decode, tokenise, train, separators, macs.
 
     codecsep bench decode --quick
     codecsep bench decode --num_layers 12 --width 512 --num_heads 8 --ffn_width 2048 --write docs/benchmarks.md
@@ -21,7 +22,13 @@ from types import ModuleType
 from codecsep import config
 
 PROG = "bench"
-BENCHES = ("decode", "tokenise", "train", "macs")  # each is bin/bench_<name>.py with Settings, QUICK and run
+BENCHES = (
+    "decode",
+    "tokenise",
+    "train",
+    "separators",
+    "macs",
+)  # each is bin/bench_<name>.py with Settings, QUICK and run
 
 
 def make_parser() -> argparse.ArgumentParser:

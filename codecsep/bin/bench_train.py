@@ -19,12 +19,12 @@ from torch import nn
 from codecsep import config
 from codecsep.bin import bench_corpus
 from codecsep.bin.bench_page import Table
+from codecsep.bin.bench_step import Steps
 from codecsep.bin.bench_timing import Contender, clock_of, interleave, median, ratio
 from codecsep.bin.bench_twins import sizes_of
 from codecsep.data.ark import CodecInfo
 from codecsep.nn.transformer import Decoder
 from codecsep.train import datasets, optim
-from codecsep.train.batches import to_device
 from codecsep.train.settings import TrainConfig
 from codecsep.train.trainer import Trainer
 
@@ -175,16 +175,12 @@ def train(made: Any, folder: Path, now: Callable[[], float]) -> Watched:
 
 def bare(made: Any, settings: Settings) -> float:
     """Seconds of a step of a loop of five lines, the median of `steps` after one."""
-    model = make_model(made).to(settings.device).train()
+    model, now, seconds = make_model(made), clock_now(settings), []
     examples = [datasets.make_sets(model, made)[0][index] for index in range(settings.examples)]
-    optimizer, now, seconds = optim.make_optimizer(model, made.optim), clock_now(settings), []
+    step = Steps(model, examples, made.optim, settings.device)
     for _ in range(settings.steps + 1):
         start = now()
-        optimizer.zero_grad(set_to_none=True)
-        loss, _ = model.loss(to_device(model.collate(examples), torch.device(settings.device)))
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), made.optim.clip or float("inf"))
-        optimizer.step()
+        step()
         seconds.append(now() - start)
     return median(seconds[1:])
 

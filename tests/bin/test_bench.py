@@ -105,7 +105,7 @@ def test_machine_is_named():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["speed"], "E864 no benchmark 'speed' (fix: give one of decode, tokenise, train, macs"),
+        (["speed"], "E864 no benchmark 'speed' (fix: give one of decode, tokenise, train, separators, macs"),
         (["--rounds", "3"], "E864 settings and --json are for one benchmark, none is named"),
         (["decode", "macs", "--json", "x"], "E864 settings and --json are for one benchmark, 2 are named"),
         (["decode", "--round", "3"], "E802 command line: unknown key 'round' (nearest: 'rounds')"),

@@ -4,14 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from codecsep.bin import bench_counters, bench_macs
+from codecsep.bin import bench_counters, bench_macs, bench_parts
 
 
 def counted(part, seconds=1.0):
     """GMAC per second of audio by torch's counter."""
-    with torch.device("meta"):
-        module, inputs = part(seconds)
-        return bench_counters.torch_macs(module.eval(), inputs) / 1e9 / seconds
+    return bench_counters.count(part, seconds).torch / 1e9 / seconds
 
 
 def test_both_counters_agree_with_counting_by_hand():
@@ -38,7 +36,7 @@ def test_attention_is_counted():
     ],
 )
 def test_counts_of_known_networks(name, gmac):
-    assert counted(bench_macs.PARTS[name][0]) == pytest.approx(gmac, rel=0.005)
+    assert counted(bench_parts.PARTS[name][0]) == pytest.approx(gmac, rel=0.005)
 
 
 @pytest.mark.long
@@ -52,17 +50,17 @@ def test_counts_of_known_networks(name, gmac):
     ],
 )
 def test_counts_of_more_networks(name, gmac):
-    assert counted(bench_macs.PARTS[name][0]) == pytest.approx(gmac, rel=0.005)
+    assert counted(bench_parts.PARTS[name][0]) == pytest.approx(gmac, rel=0.005)
 
 
 @pytest.mark.long
 def test_wavlm_large_over_ten_seconds():
-    assert counted(bench_macs.PARTS["WavLM large"][0], 10.0) == pytest.approx(19.2, rel=0.005)
+    assert counted(bench_parts.PARTS["WavLM large"][0], 10.0) == pytest.approx(19.2, rel=0.005)
 
 
 def test_token_decoder_by_formula():
     """Each of S steps meets every weight; attention's products are S x S and S x M; keys and values of M frames."""
-    made = bench_macs.token_decoder("ar", bench_macs.SMALL, 50.0, 1)
+    made = bench_parts.token_decoder("ar", bench_parts.SMALL, 50.0, 1)
     found = counted(made, 2.0) * 2e9
     layers, width, ffn, steps, memory = 3, 256, 1024, 202, 100
     weights = layers * (6 * width**2 + 2 * width * ffn) + 1027 * width
