@@ -95,6 +95,8 @@ class Batch:
         with locked(self.folder), atomic.disk_full_is_named(self.folder):
             known = _read(self.records_file) | _read(self.journal_file)
             manifest.begin(self.folder, self.name)
+            for folder in filter(Path.is_dir, self.folder.iterdir()):
+                atomic.sweep_inside(folder)
             records, kept = {}, 0
             with _appended(self.journal_file) as journal:
                 for record, is_new in self._each(known, nj):
@@ -158,7 +160,6 @@ def _put(path: Path, content: bytes) -> dict[str, Any]:
     """
     noted = {"size": len(content), "sha256": bytes_sha256(content)}
     if not path.is_file() or path.read_bytes() != content:
-        atomic.sweep(path)
         with atomic.replacing(path, forced=False) as beside:
             beside.write_bytes(content)
     return noted
