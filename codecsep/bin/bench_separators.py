@@ -2,21 +2,23 @@
 second, where the time of Codecformer's steps goes, and separating. Beside each stands how many times as fast it is as
 SepFormer.
 
-A step is a loop of five lines on an example in memory (`bench_step`): what the trainer adds and reading cost next to
-nothing (`bench train`). Weights are random and the audio is noise: what a network costs does not depend on either.
+A step is a loop of five lines (`bench_step`) that reads its example from the disk; what the trainer adds to it costs
+next to nothing (`bench train`). Weights are random and the audio is noise: what a network costs depends on neither.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from codecsep import config
-from codecsep.bin import bench_codecs
+from codecsep.bin import bench_codecs, bench_examples
 from codecsep.bin.bench_page import BenchError, Table
 from codecsep.bin.bench_step import Steps
 from codecsep.bin.bench_timing import Contender, Ratio, clock_of, interleave, median, ratio
@@ -27,7 +29,6 @@ from codecsep.data.ark import CodecInfo
 from codecsep.decode.options import DecodeOptions
 from codecsep.models.in_codec import InCodec
 from codecsep.nn.transformer import count_parameters
-from codecsep.train.batches import to_device
 from codecsep.train.optim import OptimConfig
 
 QUICK = ("--sizes=tiny", "--codec=mini", "--seconds=0.5", "--rounds=1")
@@ -92,7 +93,8 @@ def run(settings: Settings) -> list[Table]:
     codec = CODECS[settings.codec]()
     names = [FIRST, *(name for name in settings.systems if name != FIRST)]
     models = {name: make_model(SYSTEMS[name], settings, codec) for name in names}
-    tables = [training(models, settings)]
+    with tempfile.TemporaryDirectory() as folder:
+        tables = [training(models, settings, Path(folder))]
     codecformers = [name for name in names if SYSTEMS[name].model == "codecformer"]
     if codecformers:
         model = models[codecformers[0]]
@@ -113,9 +115,9 @@ def make_model(system: System, settings: Settings, codec: Codec) -> nn.Module:
     return model.to(settings.device)
 
 
-def training(models: dict[str, nn.Module], settings: Settings) -> Table:
-    """Steps of all systems in turn."""
-    steps = {name: Steps(model, [example(model, settings)], OPTIM, settings.device) for name, model in models.items()}
+def training(models: dict[str, nn.Module], settings: Settings, folder: Path) -> Table:
+    """Steps of all systems in turn; every step reads its example below `folder`."""
+    steps = {name: steps_of(model, settings, folder / name) for name, model in models.items()}
     contenders = {name: Contender(step, warm=step) for name, step in steps.items()}
     seconds = interleave(contenders, settings.rounds, clock_of(settings.device))
     columns = ["system", "M parameters", "s audio/s", "times SepFormer", "goal"]
@@ -129,28 +131,16 @@ def training(models: dict[str, nn.Module], settings: Settings) -> Table:
     return table
 
 
+def steps_of(model: nn.Module, settings: Settings, folder: Path) -> Steps:
+    """Steps on one mixture of noise."""
+    folder.mkdir()
+    read = bench_examples.stored(model, settings.seconds, folder, settings.device)
+    return Steps(model, lambda: [read()], OPTIM, settings.device)
+
+
 def told(goal: float | None, found: Ratio) -> str:
     """Was a goal reached?"""
     return "-" if goal is None else f"{goal:g}: {'met' if found.median >= goal else 'missed'}"
-
-
-def example(model: Any, settings: Settings) -> dict[str, Any]:
-    """A mixture of two noises, as the model wants it."""
-    sources = torch.stack(bench_codecs.signals([settings.seconds] * 2, model.sample_rate))
-    made = {"id": "noise", "mixture": sources.sum(0).numpy(), "sources": sources.numpy()}
-    if "mixture_latents" not in model.fields:
-        return made
-    mixture, frames, targets = latents_of(model, made, settings)
-    size = int(frames[0])
-    return made | {"mixture_latents": mixture[0, :size].numpy(), "source_latents": targets[0, :, :size].numpy()}
-
-
-def latents_of(model: Any, made: dict[str, Any], settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents of the mixture [1, T, D], frames [1] and latents of the sources [1, N, T, D], on the CPU."""
-    wav, sources = torch.from_numpy(made["mixture"])[None], torch.from_numpy(made["sources"])[None]
-    batch = {"wav": wav, "lengths": torch.tensor([wav.shape[1]]), "sources": sources}
-    batch = model.with_latents(to_device(batch, torch.device(settings.device)))
-    return batch["latents"].cpu(), batch["frame_lengths"].cpu(), batch["targets"].cpu()
 
 
 def shares(model: Any, settings: Settings) -> Table:
@@ -175,7 +165,8 @@ def shares(model: Any, settings: Settings) -> Table:
 def separating(first: Any, model: Any, settings: Settings) -> Table:
     """Separating without gradients: SepFormer, and Codecformer with and without the codec around it."""
     wav, lengths, latents, frames = inputs(model, settings)
-    estimates, mixture = latents[:, None].repeat(1, 2, 1, 1), example(first, settings)["mixture"]
+    estimates = latents[:, None].repeat(1, 2, 1, 1)
+    mixture = bench_examples.noises(round(settings.seconds * first.sample_rate))[0]
     first.eval(), model.eval()
     works = {
         "SepFormer": lambda: first.separate([mixture], DecodeOptions(), ["noise"]),
@@ -198,8 +189,8 @@ def separating(first: Any, model: Any, settings: Settings) -> Table:
 
 def inputs(model: Any, settings: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """wav [1, L], lengths [1], latents [1, T, D] and frame lengths [1] of one mixture, on the device."""
-    (wave,) = bench_codecs.signals([settings.seconds], model.sample_rate)
-    wav, lengths = wave[None].to(settings.device), torch.tensor([len(wave)], device=settings.device)
+    wav = torch.from_numpy(bench_examples.noises(round(settings.seconds * model.sample_rate))[:1]).to(settings.device)
+    lengths = torch.tensor([wav.shape[1]], device=settings.device)
     return wav, lengths, *model.encode(wav, lengths)
 
 
@@ -227,6 +218,6 @@ TRAINING_NOTES = [
     "M parameters: that are trained; a codec is frozen. Loss on waves: the mixture is encoded and both speakers are "
     "decoded in the step, and the gradient passes the decoder; SI-SDR under the best permutation, as for SepFormer.",
     "both targets coded in the step: as the loop that Codecformer's authors released does, whatever its loss is. "
-    "stored latents: as stage 2 writes them; encoder and decoder are not in the step, nor is reading.",
+    "stored latents: as stage 2 writes them, read from their arks in every step; neither half of the codec is in it.",
     "goal: times SepFormer, by the median. 2.7 is what the paper says of its training (hardware unknown).",
 ]

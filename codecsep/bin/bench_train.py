@@ -177,7 +177,7 @@ def bare(made: Any, settings: Settings) -> float:
     """Seconds of a step of a loop of five lines, the median of `steps` after one."""
     model, now, seconds = make_model(made), clock_now(settings), []
     examples = [datasets.make_sets(model, made)[0][index] for index in range(settings.examples)]
-    step = Steps(model, examples, made.optim, settings.device)
+    step = Steps(model, lambda: examples, made.optim, settings.device)
     for _ in range(settings.steps + 1):
         start = now()
         step()
