@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from codecsep.models.espnet_network import FourierBasis, espnet_class
-from codecsep.models.waveform import WaveformSeparator
+from codecsep.models.espnet_network import FourierBasis
+from codecsep.models.waveform import WaveformSeparator, needs
 
 EDGES = (*range(200, 4001, 200), *range(4500, 7001, 500), *range(9000, 21001, 2000))  # Hz, upper ends of the sub-bands
 
@@ -34,8 +34,10 @@ class Model(WaveformSeparator):
 
     def __init__(self, config: Config):
         super().__init__(config)
+        with needs("espnet"):
+            from espnet2.enh.separator.bsrnn_separator import BSRNNSeparator
         bins = config.size // 2 + 1
-        separator = espnet_class("separator.bsrnn_separator", "BSRNNSeparator")(
+        separator = BSRNNSeparator(
             bins,
             num_spk=config.num_speakers,
             num_channels=config.channels,

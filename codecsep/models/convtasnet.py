@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from codecsep.models.espnet_network import ConvBasis, espnet_class
-from codecsep.models.waveform import WaveformSeparator
+from codecsep.models.espnet_network import ConvBasis
+from codecsep.models.waveform import WaveformSeparator, needs
 
 
 @dataclass
@@ -37,7 +37,9 @@ class Model(WaveformSeparator):
 
     def __init__(self, config: Config):
         super().__init__(config)
-        separator = espnet_class("separator.tcn_separator", "TCNSeparator")(
+        with needs("espnet"):
+            from espnet2.enh.separator.tcn_separator import TCNSeparator
+        separator = TCNSeparator(
             config.channels,
             num_spk=config.num_speakers,
             layer=config.layers,

@@ -1,4 +1,4 @@
-"""Networks of ESPnet's enhancement toolkit (package espnet, extra `separators`): encoder, separator, decoder.
+"""Networks of ESPnet's enhancement toolkit (package espnet, optional): encoder, separator, decoder.
 
 ESPnet's separators take features [B, T, F] and give one masked copy per speaker; its encoders and decoders go from
 waveforms to features and back.  Nothing of ESPnet but these classes is used.
@@ -6,24 +6,11 @@ waveforms to features and back.  Nothing of ESPnet but these classes is used.
 
 from __future__ import annotations
 
-import importlib
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codecsep.torch_audio import PackageError, import_torchaudio
-
-FIX = 'tools/setup_venv.sh --extras separators, or pip install -e ".[separators]" -c constraints.txt and espnet'
-
-
-def espnet_class(place: str, name: str) -> type:
-    """A class of espnet2.enh, such as ("separator.tcn_separator", "TCNSeparator").  Raises PackageError."""
-    import_torchaudio()  # first: espnet imports it as it is
-    try:
-        return getattr(importlib.import_module(f"espnet2.enh.{place}"), name)
-    except ImportError as error:
-        raise PackageError("E901", f"{name} needs the package espnet ({error})", "", FIX) from error
+from codecsep.models.waveform import needs
 
 
 class ConvBasis(nn.Module):
@@ -32,9 +19,12 @@ class ConvBasis(nn.Module):
     def __init__(self, separator: nn.Module, channels: int, kernel: int, stride: int):
         super().__init__()
         self.kernel, self.stride = kernel, stride
-        self.encoder = espnet_class("encoder.conv_encoder", "ConvEncoder")(channels, kernel, stride)
+        with needs("espnet"):
+            from espnet2.enh.decoder.conv_decoder import ConvDecoder
+            from espnet2.enh.encoder.conv_encoder import ConvEncoder
+        self.encoder = ConvEncoder(channels, kernel, stride)
         self.separator = separator
-        self.decoder = espnet_class("decoder.conv_decoder", "ConvDecoder")(channels, kernel, stride)
+        self.decoder = ConvDecoder(channels, kernel, stride)
 
     def forward(self, wav: Tensor) -> Tensor:
         padded = pad_to_frames(wav, self.kernel, self.stride)
@@ -50,9 +40,12 @@ class FourierBasis(nn.Module):
     def __init__(self, separator: nn.Module, size: int, hop: int):
         super().__init__()
         self.size = size
-        self.encoder = espnet_class("encoder.stft_encoder", "STFTEncoder")(size, size, hop)
+        with needs("espnet"):
+            from espnet2.enh.decoder.stft_decoder import STFTDecoder
+            from espnet2.enh.encoder.stft_encoder import STFTEncoder
+        self.encoder = STFTEncoder(size, size, hop)
         self.separator = separator
-        self.decoder = espnet_class("decoder.stft_decoder", "STFTDecoder")(size, size, hop)
+        self.decoder = STFTDecoder(size, size, hop)
 
     def forward(self, wav: Tensor) -> Tensor:
         padded = F.pad(wav, (0, max(0, self.size - wav.shape[1])))

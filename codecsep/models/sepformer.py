@@ -1,22 +1,24 @@
 """SepFormer (Subakan et al. 2021): a dual-path Transformer on a learned basis.
 
-The network is SpeechBrain's (package speechbrain, extra `separators`).  Its three parts have the names of SpeechBrain's
-recipe, so a release on the hub (encoder.ckpt, masknet.ckpt, decoder.ckpt) starts a training or fills an experiment
-with `init: [{file: masknet.safetensors, source: "", target: masknet}, ...]` once converted to safetensors.
+The network is SpeechBrain's (package speechbrain, optional).  Its three parts have the names of SpeechBrain's recipe,
+so that a release (encoder.ckpt, masknet.ckpt, decoder.ckpt in a directory) starts a training with
+
+    init:
+      - {file: downloads/sepformer-wsj02mix/encoder.ckpt, target: encoder}
+      - {file: downloads/sepformer-wsj02mix/masknet.ckpt, target: masknet}
+      - {file: downloads/sepformer-wsj02mix/decoder.ckpt, target: decoder}
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from codecsep.models.espnet_network import pad_to_frames
-from codecsep.models.waveform import WaveformSeparator
-from codecsep.torch_audio import PackageError, import_torchaudio
-
-FIX = 'tools/setup_venv.sh --extras separators, or pip install -e ".[separators]" -c constraints.txt'
+from codecsep.models.waveform import WaveformSeparator, needs
 
 
 @dataclass
@@ -89,11 +91,8 @@ def path(config: PathConfig, width: int) -> nn.Module:
     )
 
 
-def dual_path():
+def dual_path() -> ModuleType:
     """SpeechBrain's module of dual-path networks.  Raises PackageError."""
-    import_torchaudio()  # first: speechbrain imports it as it is
-    try:
+    with needs("speechbrain"):
         from speechbrain.lobes.models import dual_path as parts
-    except ImportError as error:
-        raise PackageError("E901", f"SepFormer needs the package speechbrain ({error})", "", FIX) from error
     return parts

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codecsep.models.espnet_network import espnet_class
-from codecsep.models.waveform import WaveformSeparator
+from codecsep.models.waveform import WaveformSeparator, needs
 
 
 @dataclass
@@ -40,7 +39,9 @@ class Model(WaveformSeparator):
 
     def __init__(self, config: Config):
         super().__init__(config)
-        self.network = espnet_class("separator.tfgridnetv2_separator", "TFGridNetV2")(
+        with needs("espnet"):
+            from espnet2.enh.separator.tfgridnetv2_separator import TFGridNetV2
+        self.network = TFGridNetV2(
             None,
             n_srcs=config.num_speakers,
             n_fft=config.size,

@@ -11,6 +11,9 @@ from torch import nn
 
 from codecsep.errors import CodecsepError
 from codecsep.train.checkpoint import BEST, differences, first, read_weights
+from codecsep.weight_file import read_pickled
+
+PICKLED = ".ckpt"
 
 
 class OptimError(CodecsepError):
@@ -43,7 +46,8 @@ class OptimConfig:
 class InitConfig:
     """Start a part of the network from another experiment: what begins with `source` there becomes `target` here.
 
-    file: an experiment directory (its best.safetensors) or a .safetensors file. "" as a name is the whole network.
+    file: an experiment directory (its best.safetensors), a .safetensors file, or a state dict that torch.save wrote
+    (.ckpt, as SpeechBrain releases them). "" as a name is the whole network.
     """
 
     file: str = ""
@@ -94,7 +98,8 @@ def initialise(model: nn.Module, parts: Iterable[InitConfig]) -> list[str]:
 
 def _initialise_part(model: nn.Module, part: InitConfig) -> str:
     path = weights_of(part)
-    source = {_strip(k, part.source): v for k, v in read_weights(path).items() if _inside(k, part.source)}
+    weights = read_pickled(path) if path.suffix == PICKLED else read_weights(path)
+    source = {_strip(k, part.source): v for k, v in weights.items() if _inside(k, part.source)}
     target = {_strip(k, part.target): v for k, v in model.state_dict().items() if _inside(k, part.target)}
     if not target:
         raise _no_part("init", part.target, model)
@@ -114,7 +119,7 @@ def weights_of(part: InitConfig) -> Path:
         what = f"init: the entry for '{part.target}' has no file"
         raise OptimError("E505", what, "", "give `file` there, or --init exp/<name>")
     path = Path(part.file)
-    path = path / BEST if path.suffix != ".safetensors" else path
+    path = path / BEST if path.suffix not in (".safetensors", PICKLED) else path
     if not path.is_file():
         raise OptimError("E505", f"init: {path} does not exist", "", "train that experiment first")
     return path

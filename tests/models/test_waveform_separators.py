@@ -15,6 +15,7 @@ from codecsep.nn.transformer import count_parameters
 from codecsep.signal.separation_loss import pair_si_sdr, pit_si_sdr
 from codecsep.signal.si_sdr import si_sdr
 from codecsep.torch_audio import PackageError
+from codecsep.train import optim
 
 OPTIONS = DecodeOptions()
 SIZES = {  # millions of parameters at the defaults
@@ -140,20 +141,88 @@ def test_silence_has_no_say_and_no_gradient():
     assert not silent.grad.any()
 
 
-def test_an_example_without_a_source_is_refused():
-    example = batch_of(40)[0] | {"sources": np.zeros((2, 40), np.float32)}
-    with pytest.raises(ModelError, match="E502"):
+def test_an_example_without_samples_is_refused():
+    example = {"id": "x", "mixture": np.zeros(0, np.float32), "sources": np.zeros((2, 0), np.float32)}
+    with pytest.raises(ModelError, match="E502.*x"):
         Gains().collate([example])
 
 
-@pytest.mark.parametrize("module", [convtasnet, tfgridnet], ids=["convtasnet", "tfgridnet"])
-def test_very_short_and_silent_mixtures_are_separated(module):
-    small = {
-        convtasnet: convtasnet.Config(16000, 3, 8, 64, 32, 4, 8, 3, 2, 1),
-        tfgridnet: tfgridnet.Config(16000, 3, 128, 64, 4, 1, 4, 4, 4, 2, 16),
-    }[module]
+SMALL = {
+    convtasnet: convtasnet.Config(16000, 3, 8, 64, 32, 4, 8, 3, 2, 1),
+    dprnn: dprnn.Config(16000, 3, 8, 64, 32, 1, 8, 10),
+    bsrnn: bsrnn.Config(16000, 3, 128, 64, 4, 1),
+    tfgridnet: tfgridnet.Config(16000, 3, 128, 64, 4, 1, 4, 4, 4, 2, 16),
+    sepformer: sepformer.Config(16000, 3, 8, 64, 10, 1, sepformer.PathConfig(1, 2, 8), sepformer.PathConfig(1, 2, 8)),
+}
+SYSTEMS = pytest.mark.parametrize("module", SMALL, ids=lambda module: module.__name__.rpartition(".")[2])
+
+
+def make(module):
     torch.manual_seed(0)
-    model = module.Model(small).eval()
-    found = model.separate([np.ones(1, np.float32), np.zeros(2000, np.float32)], OPTIONS, ["a", "b"])
-    assert [[len(wave) for wave in one.waves] for one in found] == [[1] * 3, [2000] * 3]
+    return module.Model(SMALL[module])
+
+
+def three(examples):
+    """Examples of two sources with a third, which is silent."""
+    return [e | {"sources": np.concatenate([e["sources"], 0 * e["sources"][:1]])} for e in examples]
+
+
+@SYSTEMS
+def test_a_silent_crop_has_a_finite_loss_and_no_say(module):
+    model = make(module)
+    examples = three(batch_of(900, 900))
+    silent = examples[1] | {"mixture": 0 * examples[1]["mixture"], "sources": 0 * examples[1]["sources"]}
+    losses, gradients = [], []
+    for batch in ([examples[0]], [examples[0], silent]):
+        model.zero_grad()
+        loss, _ = model.loss(model.collate(batch))
+        loss.backward()
+        losses.append(float(loss.detach()) * len(batch))
+        gradients.append(torch.cat([len(batch) * p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert torch.isfinite(gradients[1]).all() and gradients[1].any()
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-3, rtol=1e-2)
+
+
+@SYSTEMS
+def test_estimates_follow_the_level_of_the_mixture_and_nothing_else(module):
+    model = make(module).eval()
+    mixture = batch_of(700)[0]["mixture"]
+    loud, faint = model.separate([mixture, np.float32(1e-3) * mixture], OPTIONS, ["a", "b"])
+    for one, other in zip(loud.waves, faint.waves, strict=True):
+        torch.testing.assert_close(1e3 * other, one, atol=1e-4, rtol=1e-3)
+
+
+@SYSTEMS
+def test_very_short_and_silent_mixtures_are_separated(module):
+    mixtures = [np.ones(1, np.float32), np.zeros(2000, np.float32), batch_of(1999)[0]["mixture"]]
+    found = make(module).eval().separate(mixtures, OPTIONS, ["a", "b", "c"])
+    assert [[len(wave) for wave in one.waves] for one in found] == [[1] * 3, [2000] * 3, [1999] * 3]
     assert all(torch.isfinite(wave).all() for one in found for wave in one.waves)
+    assert not any(wave.any() for wave in found[1].waves) and found[2].waves[0][-40:].any()
+
+
+def test_two_tones_are_told_apart_after_a_few_steps():
+    time = np.arange(1600) / 16000
+    sources = np.stack([np.sin(2 * np.pi * hertz * time) for hertz in (300, 2100)]).astype(np.float32)
+    torch.manual_seed(0)
+    model = convtasnet.Model(convtasnet.Config(16000, 2, 32, 64, 32, 16, 32, 3, 2, 1))
+    batch = model.collate([{"id": "tones", "mixture": sources.sum(0), "sources": sources}])
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss, parts = model.loss(batch)
+        loss.backward()
+        optimizer.step()
+    assert parts["si_sdr"] > 15 and float(loss.detach()) == pytest.approx(-parts["si_sdr"], abs=1e-4)
+
+
+def test_a_release_of_speechbrain_starts_a_training(tmp_path):
+    settings = SMALL[sepformer]
+    torch.manual_seed(1)
+    released, model = sepformer.Model(settings), make(sepformer)
+    for part in ("encoder", "masknet", "decoder"):
+        torch.save(getattr(released, part).state_dict(), tmp_path / f"{part}.ckpt")
+    parts = [optim.InitConfig(str(tmp_path / f"{part}.ckpt"), "", part) for part in ("encoder", "masknet", "decoder")]
+    assert len(optim.initialise(model, parts)) == 3
+    assert all(torch.equal(value, released.state_dict()[name]) for name, value in model.state_dict().items())
