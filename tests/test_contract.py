@@ -38,19 +38,22 @@ def make(name, network):
     torch.manual_seed(0)
     model = module.Model(config.build(module.Config, network, "toy"))
     if hasattr(model, "use_codec"):
-        model.use_codec(tiny_codec())
+        model.use_codec(tiny_codec(getattr(model.config, "codebook_size", 16)))
     return module, model
 
 
 @cache
-def tiny_codec():
-    """The mini codec with random weights, small: 8 levels of 16, latents of 64 values."""
+def tiny_codec(codebook_size=16):
+    """The mini codec with random weights, small: 8 levels, latents of 64 values."""
     sizes = mini.Config(width=16, encoder_blocks=1, decoder_blocks=1, synthesis_blocks=1)
-    sizes.quantizer.codebook_size = 16
-    info = CodecInfo("mini", "0" * 63 + "1", 16000, 50.0, 320, sizes.quantizer.num_codebooks, 16)
+    sizes.quantizer.codebook_size = codebook_size
+    info = CodecInfo("mini", "0" * 63 + "1", 16000, 50.0, 320, sizes.quantizer.num_codebooks, codebook_size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return mini.MiniCodec(mini.Network(sizes), info).eval()
+        codec = mini.MiniCodec(mini.Network(sizes), info).eval()
+        for level in codec.network.quantizer.levels:  # empty before a training
+            level.codes.normal_()
+        return codec
 
 
 def example(model, first=20, second=14, seed=1):
@@ -99,7 +102,7 @@ def test_loss_is_finite_and_falls_on_two_utterances(name, network):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(loss.detach()) < 0.8 * first
+    assert first - float(loss.detach()) > 0.2 * abs(first)  # a loss in dB may be below 0
 
 
 @pytest.mark.parametrize(("name", "network"), toys())

@@ -4,8 +4,8 @@ After the Libri2Mix recipe of DASB (Mousavi et al. 2024): an encoder, a linear l
 all speakers and all levels at once, cross-entropy under the best of the N! permutations, one per utterance.  No level
 knows the others and no frame knows its neighbours' choice: what a language model adds is measured against this.
 
-Departures: the input is the mixture's spectrum (DASB's "continuous" variant) and not its codes; one extra class,
-"absent", marks the frames where a speaker has already ended, so that speakers may differ in length.
+Departures: the input is the mixture's spectrum (DASB's "continuous" variant; for its codes see `pit_classifier_codes`);
+one extra class, "absent", marks the frames where a speaker has already ended, so that speakers may differ in length.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ from codecsep.tokens.vocab import Vocab
 
 
 @dataclass
-class Config:
-    """Encoder, codec sizes and number of speakers.  The defaults are DASB's EnCodec setting at medium rate.
+class HeadConfig:
+    """Codec sizes and number of speakers.  The defaults are DASB's EnCodec setting at medium rate.
 
     `levels_per_step`: 0 trains all levels in every step; n trains level 0 and n - 1 others, drawn anew each time.
     `code_width`: 0 for DASB's linear layer, or the width of the codec's code vectors for a head made of them.
     """
 
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
     num_codebooks: int = 8
     codebook_size: int = 1024
     code_width: int = 0
@@ -45,10 +44,17 @@ class Config:
     levels_per_step: int = 0
 
 
+@dataclass
+class Config(HeadConfig):
+    """The head's sizes, and the encoder of the mixture's spectrum."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+
+
 class LinearHead(nn.Module):
     """One linear layer to the classes of all speakers and levels (DASB's)."""
 
-    def __init__(self, config: Config, width: int):
+    def __init__(self, config: HeadConfig, width: int):
         super().__init__()
         self.shape = (config.num_speakers, config.num_codebooks, config.codebook_size + 1)
         self.linear = nn.Linear(width, math.prod(self.shape))
@@ -63,7 +69,7 @@ class LinearHead(nn.Module):
 class CodebookHead(nn.Module):
     """Logits as products with the codec's code vectors (`nn.codebooks.Codes`), a vector per speaker and level."""
 
-    def __init__(self, config: Config, width: int):
+    def __init__(self, config: HeadConfig, width: int):
         super().__init__()
         self.shape = (config.num_speakers, config.num_codebooks, config.code_width)
         self.vectors = nn.Linear(width, math.prod(self.shape))
@@ -86,24 +92,26 @@ class CodebookHead(nn.Module):
         return torch.stack(parts, 3)
 
 
-def make_head(config: Config, width: int) -> LinearHead | CodebookHead:
+def make_head(config: HeadConfig, width: int) -> LinearHead | CodebookHead:
     """`CodebookHead` where the config names the width of the codec's code vectors, else `LinearHead`."""
     return CodebookHead(config, width) if config.code_width else LinearHead(config, width)
 
 
-class Model(nn.Module):
-    """Mixture [L] -> codes of `num_speakers` speakers, frame by frame."""
+class TokenClassifier(nn.Module):
+    """Mixture [L] -> codes of `num_speakers` speakers, frame by frame, whatever the encoder reads of the mixture.
+
+    encoder: wav [B, L], lengths [B] -> (memory [B, T, encoder.width], valid [B, T]), T the frames of the codec.
+    """
 
     fields = ("mixture", "codes")
-    sample_rate = 16000  # of the mixtures that the encoders read
 
-    def __init__(self, config: Config):
+    def __init__(self, config: HeadConfig, encoder: nn.Module):
         super().__init__()
         self.config = config
         self.vocab = Vocab(config.codebook_size)
         self.absent = config.codebook_size
-        self.encoder = encoders.FusedEncoder(config.encoder)
-        self.head = make_head(config, self.encoder.width)
+        self.encoder = encoder
+        self.head = make_head(config, encoder.width)
 
     def sequence(self, example: dict) -> None:
         """Frame-synchronous: there is no sequence to build."""
@@ -154,6 +162,15 @@ class Model(nn.Module):
             ends = last_frames(log_probs[row, :frames, :, 0], self.absent)
             found.append(Separation([codes[row, :end, i].T.cpu() for i, end in enumerate(ends)]))
         return found
+
+
+class Model(TokenClassifier):
+    """The classifier that reads the mixture's spectrum, or what an encoder makes of it."""
+
+    sample_rate = 16000  # of the mixtures that the encoders read
+
+    def __init__(self, config: Config):
+        super().__init__(config, encoders.FusedEncoder(config.encoder))
 
 
 def pair_losses(logits: Tensor, codes: Tensor, valid: Tensor) -> Tensor:
