@@ -37,35 +37,43 @@ TRIES = 200  # draws that find nothing new, after which a small tree has no more
 @config.command("lists")
 def main() -> int:
     options = parse()
-    folder = options.lists / f"Libri{options.num_spk}Mix"
-    wanted = {name: getattr(options, f"num_{name}") for name in SETS}
-    keys = ("num_spk", "seed", "min_seconds", "max_seconds")
-    settings = {**wanted, **{key: str(getattr(options, key)) for key in keys}, "noise": options.wham is not None}
-    lengths = {path: _samples(options.librispeech / path) for path in speech_tree.files(options.librispeech)}
+    lengths = {path: audio.num_samples(options.librispeech / path) for path in speech_tree.files(options.librispeech)}
     noises = {name: _noises(options.wham, NOISE_FOLDER[name]) for name in SETS}
-    work = manifest.Work("0", [], {"layout": LAYOUT, "tree": _digest(lengths), "noise": _digest(noises)}, settings)
+    folder, work = options.lists / f"Libri{options.num_spk}Mix", work_of(options, lengths, noises)
     if manifest.current(folder, work) is None:
         print(f"{folder}: up to date")
         return 0
-    bounds = (options.min_seconds * official.RATE, options.max_seconds * official.RATE)
-    sets = split([path for path, length in lengths.items() if bounds[0] <= length <= bounds[1]], options.seed)
+    shortest, longest = options.min_seconds * official.RATE, options.max_seconds * official.RATE
+    usable = [path for path, length in lengths.items() if shortest <= length <= longest]
     with locked(folder):
         manifest.begin(folder)
-        files = []
-        for name in SETS:
-            drawn = groups(sets[name], options.num_spk, wanted[name], random.Random(f"{options.seed} {name}"))
-            if not drawn:
-                what = f"{name}: no {options.num_spk} speakers among the {len(sets[name])} utterances that may be used"
-                raise speech_tree.TreeError("E108", what, options.librispeech, "give more utterances or other bounds")
-            generator = random.Random(f"{options.seed} {name} levels")
-            rows = [row(options, group, noises[name], generator) for group in drawn]
-            files.append(mixture_lists.file_of(options.lists, options.num_spk, name))
-            mixture_lists.write(files[-1], rows, options.num_spk)
-            short = "" if len(rows) == wanted[name] else f" ({wanted[name]} were asked for; there are no more)"
-            print(f"{files[-1]}: {len(rows)} mixtures out of {len(sets[name])} utterances{short}", flush=True)
-        total = sum(len(part) for part in sets.values())
-        manifest.finish(folder, work, files, manifest.Counts(len(lengths), total, len(lengths) - total))
+        sets = split(usable, options.seed)
+        files = [write_list(options, name, sets[name], noises[name]) for name in SETS]
+        counts = manifest.Counts(len(lengths), len(usable), len(lengths) - len(usable))
+        manifest.finish(folder, work, files, counts)
     return 0
+
+
+def work_of(options: argparse.Namespace, lengths: dict[str, int], noises: dict[str, list[str]]) -> manifest.Work:
+    """What the lists depend on: names and lengths of the recordings, the options."""
+    names = ("num_spk", "num_train", "num_dev", "num_test", "min_seconds", "max_seconds", "seed")
+    settings = {name: str(getattr(options, name)) for name in names}
+    return manifest.Work("0", [], {"layout": LAYOUT, "tree": _digest(lengths), "noise": _digest(noises)}, settings)
+
+
+def write_list(options: argparse.Namespace, name: str, paths: list[str], noises: list[str]) -> Path:
+    """Draw and write the list of one set. Raises TreeError (E108) when too few speakers are there."""
+    wanted = getattr(options, f"num_{name}")
+    drawn = groups(paths, options.num_spk, wanted, random.Random(f"{options.seed} {name}"))
+    if not drawn:
+        what = f"{name}: no {options.num_spk} speakers among the {len(paths)} utterances that may be used"
+        raise speech_tree.TreeError("E108", what, options.librispeech, "give more utterances or other bounds")
+    generator = random.Random(f"{options.seed} {name} levels")
+    file = mixture_lists.file_of(options.lists, options.num_spk, name)
+    mixture_lists.write(file, (row(options, group, noises, generator) for group in drawn), options.num_spk)
+    short = "" if len(drawn) == wanted else f" ({wanted} were asked for; there are no more)"
+    print(f"{file}: {len(drawn)} mixtures out of {len(paths)} utterances{short}", flush=True)
+    return file
 
 
 def parse() -> argparse.Namespace:
@@ -158,10 +166,6 @@ def _gains(signals: list[np.ndarray], speakers: int, generator: random.Random) -
     mixture = np.sum([signal * gain for signal, gain in zip(signals, gains, strict=True)], axis=0)
     weight = mixing.clipping_weight(mixture)
     yield from (gain * weight for gain in gains)
-
-
-def _samples(path: Path) -> int:
-    return audio.num_samples(path)
 
 
 def _noises(wham: Path | None, folder: str) -> list[str]:
