@@ -303,3 +303,11 @@ def test_wrong_number_of_samples_in_the_table(sources):
     datadir.write_table(data / "utt2num_samples", table)
     with pytest.raises(audio.AudioError, match="^E202 .*utt2num_samples says 17.*stage 0"):
         dynamic(sources)
+
+
+@pytest.mark.parametrize("name", ["mixture_latents", "source_latents"])
+def test_a_mixture_made_on_the_fly_has_no_latents(sources, name):
+    with pytest.raises(ExampleError, match=r"^E109 the latents of a mixture are not the sum .*static"):
+        DynamicDataset(*sources, ("mixture", name), DynamicConfig(4))
+    with pytest.raises(ExampleError, match=r"^E109 .* need a dump directory"):
+        Dataset(sources[0], None, (name,))
