@@ -38,7 +38,7 @@ from codecsep.data.sources import SourceAudio
 
 
 class Dataset:
-    """The utterances of a data directory `data/<set>` and, for codes, its `dump/<set>`.
+    """The utterances of a data directory `data/<set>` and, for codes, sequences and latents, its `dump/<set>`.
 
     make_sequence: makes the field `sequence` from the other fields (a model's `sequence`); None reads seq.scp.
     max_frames: keep only the first so many codec frames, in waves, codes and latents alike (None: all).
