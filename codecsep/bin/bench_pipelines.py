@@ -182,6 +182,8 @@ COUNTERS: dict[str, Callable[[Count], float | None]] = {"torch": lambda c: c.tor
 SYSTEMS_NOTES = [
     "whole: from the mixture to the waveforms of both speakers, at the papers' sizes. mixture: its rate; Codecformer "
     "and RVQ-Grid work at 16 kHz inside. STFTs, resampling and look-ups are not counted.",
+    "RVQ-Grid: its sizes give the published number of parameters, not the published 6.6 GMAC (of unknown length, by an "
+    "unknown counter).",
     "SepFormer / this: how many times fewer multiply-accumulates the whole has than SepFormer at 8 kHz; below 1: more.",
 ]
 CLAIM_NOTES = [
