@@ -6,6 +6,8 @@ waveforms to features and back.  Nothing of ESPnet but these classes is used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,6 +55,14 @@ class FourierBasis(nn.Module):
         spectrum, frames = self.encoder(padded, lengths)
         masked, _, _ = self.separator(spectrum, frames)
         return torch.stack([self.decoder(each, lengths)[0][:, : wav.shape[1]] for each in masked], 1)
+
+
+def on_basis(make: Callable[[int], nn.Module], basis: str, channels: int, kernel: int, stride: int) -> nn.Module:
+    """A separator on a basis: `learned`, of so many channels, or `fourier`, the STFT of `kernel` samples.  make: the
+    separator for features of a width."""
+    if basis == "learned":
+        return ConvBasis(make(channels), channels, kernel, stride)
+    return FourierBasis(make(kernel // 2 + 1), kernel, stride)
 
 
 def pad_to_frames(wav: Tensor, kernel: int, stride: int) -> Tensor:
