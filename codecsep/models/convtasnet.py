@@ -6,17 +6,23 @@ The network is ESPnet's: ConvEncoder, TCNSeparator, ConvDecoder.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from torch import Tensor
 
-from codecsep.models.espnet_network import ConvBasis
+from codecsep.models.espnet_network import on_basis
 from codecsep.models.waveform import WaveformSeparator, needs
 
 
 @dataclass
 class Config:
     """Defaults: the best non-causal configuration of the paper, in its letters N 512, L 16, B 128, H 512, P 3, X 8, R 3
-    with global layer normalisation (table II; 8 kHz).  kernel, stride: of the basis, in samples."""
+    with global layer normalisation (table II; 8 kHz).  kernel, stride: of the basis, in samples.
+
+    basis: `learned` as in the paper, or `fourier`, masks on the STFT of `kernel` samples (as Heitkaemper et al. 2020 take
+    TasNet apart), which are learnt in fewer steps; `channels` is without effect then.
+    """
 
     sample_rate: int = 8000
     num_speakers: int = 2
@@ -30,6 +36,7 @@ class Config:
     stacks: int = 3
     norm: str = "gLN"
     mask: str = "sigmoid"
+    basis: Literal["learned", "fourier"] = "learned"
 
 
 class Model(WaveformSeparator):
@@ -39,8 +46,8 @@ class Model(WaveformSeparator):
         super().__init__(config)
         with needs("espnet"):
             from espnet2.enh.separator.tcn_separator import TCNSeparator
-        separator = TCNSeparator(
-            config.channels,
+        make = partial(
+            TCNSeparator,
             num_spk=config.num_speakers,
             layer=config.layers,
             stack=config.stacks,
@@ -50,7 +57,7 @@ class Model(WaveformSeparator):
             norm_type=config.norm,
             nonlinear=config.mask,
         )
-        self.network = ConvBasis(separator, config.channels, config.kernel, config.stride)
+        self.network = on_basis(make, config.basis, config.channels, config.kernel, config.stride)
 
     def estimate(self, wav: Tensor) -> Tensor:
         return self.network(wav)
