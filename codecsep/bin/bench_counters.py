@@ -51,9 +51,8 @@ def count(make: Make, seconds: float, device: str = "meta") -> Count:
 
     On the meta device nothing is computed. A network that looks at values while it runs has to run on `cpu`.
     """
-    # torch deprecates the weight norm that packages use; its compiler of scripts does not know the meta device
-    with torch.device(device), warnings.catch_warnings(), torch.jit.optimized_execution(False):
-        warnings.simplefilter("ignore")
+    with torch.device(device), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates the weight norm that packages use
         module, inputs = make(seconds)
         module.eval()
         return Count(torch_macs(module, inputs), thop_macs(module, inputs), count_parameters(module))

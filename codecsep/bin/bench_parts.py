@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codecsep.bin.bench_counters import Made, Make
-from codecsep.codecs import encoders, focal_network, mini
+from codecsep.codecs import dac_layers, encoders, focal_network, mini
 from codecsep.models import slm_ss
 from codecsep.nn import hifigan as hifigan_network
 from codecsep.nn.transformer import TransformerConfig
@@ -108,7 +108,8 @@ def encodec(half: str) -> Make:
 
 
 def dac(half: str, rate: int) -> Make:
-    """A model of descript-audio-codec at one of its three rates, random weights."""
+    """A model of descript-audio-codec at one of its three rates, random weights, run as `codecs/dac.py` runs it (the
+    package's own snake is a compiled script, which the meta device does not always bear)."""
 
     def make(seconds: float) -> Made:
         import_torchaudio()
@@ -118,7 +119,9 @@ def dac(half: str, rate: int) -> Make:
         model = DAC(encoder_rates=encoder_rates, decoder_rates=encoder_rates[::-1], sample_rate=rate)
         frames = -(-round(rate * seconds) // model.hop_length)
         inputs = {"encoder": wave(rate, seconds)[:, None], "decoder": torch.zeros(1, model.latent_dim, frames)}
-        return getattr(model, half), (inputs[half],)
+        network, lengths = getattr(model, half), torch.tensor([inputs[half].shape[2]])
+        layers = network.block if half == "encoder" else network.model
+        return Call(network, lambda net, x: dac_layers.run(layers, x, lengths)), (inputs[half],)
 
     return make
 
