@@ -158,6 +158,13 @@ def test_the_quantiser_acts_where_it_is_asked_to(where):
     assert all(g is not None for g in gradients) and sum(float(g.abs().sum()) for g in gradients) > 0
 
 
+def test_renormalised_estimates_are_the_masked_latents_brought_to_variance_one():
+    latents, lengths = torch.randn(1, 6, 4), torch.tensor([6])
+    plain, made = (make(renormalise=on).eval().estimate(latents, lengths) for on in (False, True))
+    centred = plain - plain.mean(-1, keepdim=True)
+    torch.testing.assert_close(made, centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt())
+
+
 # -- the frozen codec --------------------------------------------------------------------------------------------------
 
 
