@@ -20,8 +20,8 @@ class Config:
     """Defaults: the best non-causal configuration of the paper, in its letters N 512, L 16, B 128, H 512, P 3, X 8, R 3
     with global layer normalisation (table II; 8 kHz).  kernel, stride: of the basis, in samples.
 
-    basis: `learned` as in the paper, or `fourier`, masks on the STFT of `kernel` samples (as Heitkaemper et al. 2020 take
-    TasNet apart), which are learnt in fewer steps; `channels` is without effect then.
+    basis: `learned` as in the paper, or `fourier`, masks on the STFT of `kernel` samples (Heitkaemper et al. 2020),
+    which are learnt in fewer steps; `channels` is without effect then.
     """
 
     sample_rate: int = 8000

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from codecsep.models.espnet_network import pad_to_frames
 from codecsep.models.waveform import WaveformSeparator, needs
+from codecsep.signal.stft import same_istft, same_stft
 
 
 @dataclass
@@ -35,7 +37,8 @@ class PathConfig:
 class Config:
     """Defaults: WSJ0-2mix at 8 kHz (25.68 M parameters; the paper's section 3 and SpeechBrain's recipe).
 
-    kernel: of the basis, in samples; its stride is half of it.  chunk: frames.  blocks: dual-path blocks.
+    kernel: of the basis, in samples; its stride is half of it.  chunk: frames.  blocks: dual-path blocks.  basis:
+    `learned` as in the paper, or `fourier`, masks on the STFT, which are learnt in fewer steps.
     """
 
     sample_rate: int = 8000
@@ -46,6 +49,7 @@ class Config:
     blocks: int = 2
     intra: PathConfig = field(default_factory=PathConfig)
     inter: PathConfig = field(default_factory=PathConfig)
+    basis: Literal["learned", "fourier"] = "learned"
 
 
 class Model(WaveformSeparator):
@@ -53,10 +57,9 @@ class Model(WaveformSeparator):
 
     def __init__(self, config: Config):
         super().__init__(config)
-        parts = dual_path()
-        self.encoder = parts.Encoder(kernel_size=config.kernel, out_channels=config.width)
-        self.masknet = parts.Dual_Path_Model(
-            in_channels=config.width,
+        features = config.width if config.basis == "learned" else config.kernel // 2 + 1
+        self.masknet = dual_path().Dual_Path_Model(
+            in_channels=features,
             out_channels=config.width,
             intra_model=path(config.intra, config.width),
             inter_model=path(config.inter, config.width),
@@ -66,16 +69,34 @@ class Model(WaveformSeparator):
             skip_around_intra=True,
             linear_layer_after_inter_intra=False,
         )
-        self.decoder = parts.Decoder(
-            in_channels=config.width, out_channels=1, kernel_size=config.kernel, stride=config.kernel // 2, bias=False
-        )
+        if config.basis == "learned":
+            self.encoder, self.decoder = learned_basis(config)
 
     def estimate(self, wav: Tensor) -> Tensor:
+        return self._on_learned(wav) if self.config.basis == "learned" else self._on_spectrum(wav)
+
+    def _on_learned(self, wav: Tensor) -> Tensor:
+        """Masks on a learned basis: [B, L] -> [B, N, L]."""
         padded = pad_to_frames(wav, self.config.kernel, self.config.kernel // 2)
         basis = self.encoder(padded)
         masked = self.masknet(basis) * basis  # [N, B, width, T]
         waves = [self.decoder(each).reshape(len(wav), -1) for each in masked]
         return torch.stack(waves, 1)[..., : wav.shape[1]]
+
+    def _on_spectrum(self, wav: Tensor) -> Tensor:
+        """Masks on the STFT, found in its magnitudes: [B, L] -> [B, N, L]."""
+        size, hop = self.config.kernel, self.config.kernel // 2
+        spectrum = same_stft(wav, size, hop)
+        masked = self.masknet(spectrum.abs()) * spectrum  # [N, B, size // 2 + 1, T]
+        valid = torch.ones(len(wav), spectrum.shape[-1], dtype=torch.bool, device=wav.device)
+        return torch.stack([same_istft(each, size, hop, valid) for each in masked], 1)[..., : wav.shape[1]]
+
+
+def learned_basis(config: Config) -> tuple[nn.Module, nn.Module]:
+    """SpeechBrain's encoder [B, L] -> [B, width, T] and its decoder."""
+    parts, stride = dual_path(), config.kernel // 2
+    encoder = parts.Encoder(kernel_size=config.kernel, out_channels=config.width)
+    return encoder, parts.Decoder(config.width, 1, kernel_size=config.kernel, stride=stride, bias=False)
 
 
 def path(config: PathConfig, width: int) -> nn.Module:

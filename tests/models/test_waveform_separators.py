@@ -1,5 +1,6 @@
 """Separators of waveforms: sizes of the papers, loss, lengths, and a batch that changes nothing."""
 
+import dataclasses
 import itertools
 import math
 
@@ -154,12 +155,17 @@ SMALL = {
     tfgridnet: tfgridnet.Config(16000, 3, 128, 64, 4, 1, 4, 4, 4, 2, 16),
     sepformer: sepformer.Config(16000, 3, 8, 64, 10, 1, sepformer.PathConfig(1, 2, 8), sepformer.PathConfig(1, 2, 8)),
 }
-SYSTEMS = pytest.mark.parametrize("module", SMALL, ids=lambda module: module.__name__.rpartition(".")[2])
+ON_THE_STFT = {"basis": "fourier", "kernel": 128}  # for the three that learn their basis in their papers
+SYSTEMS = pytest.mark.parametrize(
+    ("module", "changes"),
+    [(module, {}) for module in SMALL] + [(module, ON_THE_STFT) for module in (convtasnet, dprnn, sepformer)],
+    ids=lambda part: "-".join(part) if isinstance(part, dict) else part.__name__.rpartition(".")[2],
+)
 
 
-def make(module):
+def make(module, changes=None):
     torch.manual_seed(0)
-    return module.Model(SMALL[module])
+    return module.Model(dataclasses.replace(SMALL[module], **(changes or {})))
 
 
 def three(examples):
@@ -168,8 +174,8 @@ def three(examples):
 
 
 @SYSTEMS
-def test_a_silent_crop_has_a_finite_loss_and_no_say(module):
-    model = make(module)
+def test_a_silent_crop_has_a_finite_loss_and_no_say(module, changes):
+    model = make(module, changes)
     examples = three(batch_of(900, 900))
     silent = examples[1] | {"mixture": 0 * examples[1]["mixture"], "sources": 0 * examples[1]["sources"]}
     losses, gradients = [], []
@@ -185,8 +191,8 @@ def test_a_silent_crop_has_a_finite_loss_and_no_say(module):
 
 
 @SYSTEMS
-def test_estimates_follow_the_level_of_the_mixture_and_nothing_else(module):
-    model = make(module).eval()
+def test_estimates_follow_the_level_of_the_mixture_and_nothing_else(module, changes):
+    model = make(module, changes).eval()
     mixture = batch_of(700)[0]["mixture"]
     loud, faint = model.separate([mixture, np.float32(1e-3) * mixture], OPTIONS, ["a", "b"])
     for one, other in zip(loud.waves, faint.waves, strict=True):
@@ -194,9 +200,9 @@ def test_estimates_follow_the_level_of_the_mixture_and_nothing_else(module):
 
 
 @SYSTEMS
-def test_very_short_and_silent_mixtures_are_separated(module):
+def test_very_short_and_silent_mixtures_are_separated(module, changes):
     mixtures = [np.ones(1, np.float32), np.zeros(2000, np.float32), batch_of(1999)[0]["mixture"]]
-    found = make(module).eval().separate(mixtures, OPTIONS, ["a", "b", "c"])
+    found = make(module, changes).eval().separate(mixtures, OPTIONS, ["a", "b", "c"])
     assert [[len(wave) for wave in one.waves] for one in found] == [[1] * 3, [2000] * 3, [1999] * 3]
     assert all(torch.isfinite(wave).all() for one in found for wave in one.waves)
     assert not any(wave.any() for wave in found[1].waves) and found[2].waves[0][-40:].any()
