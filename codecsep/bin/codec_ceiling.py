@@ -1,7 +1,8 @@
-"""The codec's ceiling: clean sources encoded and decoded, as one more directory of estimates."""
+"""What the codec transmits: clean sources (its ceiling) and mixtures, coded, as further directories of estimates."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,32 +27,52 @@ def delay_at(codec: Path, rate: int) -> int:
 
 def make(codec: Path, references: References, out: Path) -> Path:
     """Write <out>/spk<j>.scp and wavs of the resynthesised sources, unless they are there from the same inputs."""
+
+    def write(coder: base.Codec, beside: Path) -> None:
+        for speaker in references.speakers:
+            names = _code_all(coder, references, speaker, beside)
+            datadir.write_table(beside / f"{speaker}.scp", {one: out / name for one, name in names.items()})
+
+    return _made(codec, references, out, "sources", write)
+
+
+def make_mixture(codec: Path, references: References, out: Path) -> Path:
+    """Write <out>/spk<j>.scp, all of them naming the resynthesised mixtures, unless they are there."""
+
+    def write(coder: base.Codec, beside: Path) -> None:
+        names = _code_all(coder, references, "wav", beside)
+        for speaker in references.speakers:
+            datadir.write_table(beside / f"{speaker}.scp", {one: out / name for one, name in names.items()})
+
+    return _made(codec, references, out, "mixtures", write)
+
+
+def _made(codec: Path, references: References, out: Path, what: str, write: Callable[[base.Codec, Path], None]) -> Path:
+    """The directory `out` that `write` fills, made when it is not there from the same codec and references."""
     origin = {"codec": asdict(read_codec_info(codec)), "references": references.digest(), "version": VERSION}
-    work = manifest.Work(stage="7", values=origin)
+    work = manifest.Work(stage="7", values=origin | {"what": what})
     if manifest.current(out, work) is None:
         return out
     coder = base.load(codec)
     with atomic.replacing_dir(out) as beside:
-        for index, speaker in enumerate(references.speakers):
-            _resynthesise_all(coder, references, index, beside / "wav")
-            paths = {one: out / "wav" / f"{one}_{speaker}.wav" for one in references.ids}
-            datadir.write_table(beside / f"{speaker}.scp", paths)
+        write(coder, beside)
     count = len(references.ids)
     files = [path for path in out.rglob("*") if path.is_file()]
     manifest.finish(out, work, files, manifest.Counts(count, count))
     return out
 
 
-def _resynthesise_all(coder: base.Codec, references: References, index: int, folder: Path) -> None:
-    """All sources of one speaker number, in batches of similar length."""
-    speaker = references.speakers[index]
-    sizes = {one: audio.num_samples(references.data.table(f"{speaker}.scp")[one]) for one in references.ids}
+def _code_all(coder: base.Codec, references: References, table: str, folder: Path) -> dict[str, str]:
+    """What <table>.scp of the data names, in batches of similar length -> wav files in `folder`; their names there."""
+    paths, names = references.data.table(f"{table}.scp"), {one: f"wav/{one}_{table}.wav" for one in references.ids}
+    sizes = {one: audio.num_samples(paths[one]) for one in references.ids}
     order = sorted(references.ids, key=sizes.get)
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
-        signals = [references.sources(one)[index] for one in batch]
+        signals = [audio.read_audio(paths[one], references.rate)[0] for one in batch]
         for one, samples in zip(batch, resynthesise(coder, signals, references.rate), strict=True):
-            audio.write_audio(folder / f"{one}_{speaker}.wav", samples, references.rate)
+            audio.write_audio(folder / names[one], samples, references.rate)
+    return names
 
 
 @torch.inference_mode()

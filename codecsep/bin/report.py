@@ -21,11 +21,11 @@ from codecsep.data import atomic, manifest
 from codecsep.data.lock import locked
 from codecsep.metrics import kept, page, report, summary, table
 from codecsep.metrics.page import Clip, Example
-from codecsep.metrics.systems import CEILING, MIXTURE, REFERENCE, References, Run, spread
+from codecsep.metrics.systems import CEILING, CODED_MIXTURE, MIXTURE, REFERENCE, References, Run, spread
 
 PROG = "report"
 NAME, SCORE = "report", "score"  # of the manifests in the directory
-VERSION = 1  # counts changes of the code that change the pages
+VERSION = 2  # counts changes of the code that change the pages
 Encoder = Callable[[np.ndarray], np.ndarray | None]
 
 
@@ -121,6 +121,9 @@ def example(one: str, result: dict, rows: list[dict], references: References, en
     for row in result["systems"]:
         for directory in row["directories"][:1]:
             estimates = Run(directory).estimates(one, references.rate)
+            if row["name"] == CODED_MIXTURE:  # one signal, as every estimate
+                clips.append(Clip("mixture through the codec", estimates[0], codes=encode(estimates[0])))
+                continue
             heading = row["name"] + (f" (run 1 of {row['runs']})" if row["runs"] > 1 else "")
             made.rows.append((heading, _estimates(mine, row, directory, estimates, codes, mixture.size, encode)))
     return made

@@ -4,7 +4,8 @@
         --hyp pit=exp/decode/pit/test --out exp/score/test
 
 A system is a directory with spk1.scp, spk2.scp, ...; several directories are runs (seeds) of one system. Rows beside
-the systems: mixture (unprocessed, as every estimate), reference (clean sources), codec_ceiling (through --codec).
+the systems: mixture (unprocessed, as every estimate), reference (clean sources); with --codec also codec_mixture and
+codec_ceiling (mixture and clean sources through it), and columns against what the codec transmits (cSI-SDR, ...).
 Written: scores.tsv (a line per utterance, speaker and run), table.json, table.txt; bin/report makes the pages of them.
 A scoring that was killed goes on where it was; one that is finished says so, unless an input has changed.
 """
@@ -12,6 +13,7 @@ A scoring that was killed goes on where it was; one that is finished says so, un
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -28,13 +30,14 @@ from codecsep.metrics.systems import References, ScoreError, System, spread
 
 if TYPE_CHECKING:
     from codecsep.metrics.judges import Judges
+    from codecsep.metrics.scoring import Transmitted
 
 PROG = "score"
 NAME = "score"  # of the manifest: the report has one of its own in the same directory
-ROWS = (systems.MIXTURE, systems.REFERENCE, systems.CEILING)
+ROWS = systems.BUILT_IN
 DATA = ("wav.scp", "spk*.scp", "text_*", "utt2lang_*", "options.json")  # what of a data directory is read
 ESTIMATES = ("spk*.scp", "decode.json", "manifest.json")  # and of a system's; timing.json changes no score
-VERSION = 2  # counts changes of the scorer that change its files
+VERSION = 3  # counts changes of the scorer that change its files
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -44,15 +47,17 @@ def make_parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="data directory with spk<j>.scp (the references)")
     add("--hyp", action="append", default=[], help="name=dir[,dir ...]: a system and its runs; again for the next one")
     add("--out", type=Path, required=True, help="where the scores go")
-    add("--codec", type=Path, help="the codec: its ceiling is a row, its delay is taken out of the systems")
+    add("--codec", type=Path, help="the codec: what it transmits is scored too, its delay is taken out of the systems")
     add("--rows", default=",".join(ROWS), help=f"which of {','.join(ROWS)} (all that can be made)")
     add("--waveform", action="append", default=[], help="a system that does not pass the codec: no delay, SI-SDR order")
+    add("--passes", action="append", default=[], help="name=N: a system that passes the codec N times (default 1)")
     add("--permute_by", choices=systems.CRITERIA, help="order speakers by (codec systems: estoi, others: si_sdr)")
     add("--max_utts", type=int, help="score only the first so many utterances")
     add("--max_asr", type=int, default=30, help="words on at most so many utterances with English speakers (30)")
     add("--max_dnsmos", type=int, default=8, help="DNSMOS on at most so many utterances (8)")
+    add("--max_pesq", type=int, default=24, help="further kinds of PESQ on at most so many utterances (24)")
     add("--max_wrong_speakers", type=float, default=0.5, help="share of utterances with a wrong number of estimates")
-    add("--without", default="", help="judges to leave out, of estoi,pesq,speaker,dnsmos,asr")
+    add("--without", default="", help="judges to leave out, of estoi,pesq,sdr,speaker,dnsmos,asr")
     add("--nj", type=int, default=2, help="processes (2)")
     add("--force", action="store_true", help="score once more although it is up to date")
     return parser
@@ -85,13 +90,16 @@ def score_all(args: argparse.Namespace, references: References) -> None:
     from codecsep.metrics import judges, scoring, summary
 
     known = judges.load(references.rate, _without(args))
+    transmitted = _transmitted(args, references)
     options = scoring.Options(
         data=str(args.data),
-        systems=tuple(_systems(args, references, known)),
+        systems=tuple(_systems(args, known, transmitted)),
         max_utts=args.max_utts,
         without=_without(args),
         asr_ids=_asr_ids(references, args.max_asr),
         mos_ids=spread(references.ids, args.max_dnsmos),
+        pesq_ids=spread(references.ids, args.max_pesq),
+        transmitted=transmitted,
     )
     scores = scoring.score(options, references.ids, args.out / "kept", args.nj)
     faultpoint("score.before_tables")
@@ -110,7 +118,8 @@ def work_of(args: argparse.Namespace, references: References) -> manifest.Work:
     for run in runs:
         files += upstream.lists(run, ESTIMATES)
         audio |= upstream.audio_of(run, [f"spk{number}.scp" for number in range(1, len(systems.Run(run).tables) + 1)])
-    plain = ("hyp", "rows", "waveform", "permute_by", "max_utts", "max_asr", "max_dnsmos", "without")
+    plain = ["hyp", "rows", "waveform", "passes", "permute_by", "without"]
+    plain += ["max_utts", "max_asr", "max_dnsmos", "max_pesq"]
     return manifest.Work(
         stage="7",
         files=files,
@@ -143,7 +152,9 @@ def _check(args: argparse.Namespace) -> None:
     if unknown:
         what = f"{unknown[0]!r} is not one of the systems ({', '.join(names) or 'none given'})"
         raise ScoreError("E860", what, "--waveform", "give the name of a --hyp")
-    if not args.hyp and args.codec is None and not args.rows.replace(systems.CEILING, "").strip(","):
+    _passes(args)
+    made = {systems.MIXTURE, systems.REFERENCE} | ({systems.CODED_MIXTURE, systems.CEILING} if args.codec else set())
+    if not args.hyp and not made & set(args.rows.split(",")):
         raise ScoreError("E860", "nothing to score", "", "give --hyp, --codec or --rows mixture")
 
 
@@ -165,22 +176,44 @@ def _check_runs(args: argparse.Namespace, references: References) -> None:
             systems.Run(directory).check(references.ids, everything, count, args.max_wrong_speakers)
 
 
-def _systems(args: argparse.Namespace, references: References, known: Judges) -> list[System]:
-    """The rows of the table, from the unprocessed mixture down to the systems."""
-    wanted = [row for row in args.rows.split(",") if row]
-    found = [System(name, (), "si_sdr") for name in wanted if name in (systems.MIXTURE, systems.REFERENCE)]
-    delay = 0
-    if args.codec is not None:
-        from codecsep.bin import codec_ceiling
+def _transmitted(args: argparse.Namespace, references: References) -> Transmitted | None:
+    """What the codec makes of mixtures and sources, written beside the scores; None without a codec."""
+    if args.codec is None:
+        return None
+    from codecsep.bin import codec_ceiling
+    from codecsep.metrics.scoring import Transmitted
 
-        delay = codec_ceiling.delay_at(args.codec, references.rate)
-        if systems.CEILING in wanted:
-            directory = codec_ceiling.make(args.codec, references, args.out / systems.CEILING)
-            found.append(System(systems.CEILING, (str(directory),), _criterion(args, known, True), delay))
+    delay = codec_ceiling.delay_at(args.codec, references.rate)
+    sources = codec_ceiling.make(args.codec, references, args.out / systems.CEILING)
+    mixture = codec_ceiling.make_mixture(args.codec, references, args.out / systems.CODED_MIXTURE)
+    return Transmitted(str(sources), str(mixture), delay)
+
+
+def _systems(args: argparse.Namespace, known: Judges, transmitted: Transmitted | None) -> list[System]:
+    """The rows of the table, from the unprocessed mixture down to the systems."""
+    wanted, delay = args.rows.split(","), transmitted.delay if transmitted else 0
+    found = [System(name, (), "si_sdr") for name in (systems.MIXTURE, systems.REFERENCE) if name in wanted]
+    if transmitted and systems.CODED_MIXTURE in wanted:
+        found.append(System(systems.CODED_MIXTURE, (transmitted.mixture,), "si_sdr", delay))
+    if transmitted and systems.CEILING in wanted:
+        found.append(System(systems.CEILING, (transmitted.sources,), _criterion(args, known, True), delay))
+    passes = _passes(args)
     for name, directories in map(systems.parse, args.hyp):
-        coded = args.codec is not None and name not in args.waveform
-        found.append(System(name, directories, _criterion(args, known, coded), delay if coded else 0))
+        count = passes[name] if transmitted else 0
+        found.append(System(name, directories, _criterion(args, known, count > 0), count * delay))
     return found
+
+
+def _passes(args: argparse.Namespace) -> dict[str, int]:
+    """How often the estimates of each system have passed the codec: once, unless something else is said."""
+    passes = dict.fromkeys((systems.parse(text)[0] for text in args.hyp), 1) | dict.fromkeys(args.waveform, 0)
+    for text in args.passes:
+        name, _, count = text.partition("=")
+        if name not in passes or not re.fullmatch("[0-9]", count):
+            fix = f"give name=N, the name being one of {', '.join(passes) or 'the --hyp'}"
+            raise ScoreError("E860", f"{text!r} is not understood", "--passes", fix)
+        passes[name] = int(count)
+    return passes
 
 
 def _criterion(args: argparse.Namespace, known: Judges, coded: bool) -> str:

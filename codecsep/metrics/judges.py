@@ -13,11 +13,15 @@ ASR_NAME = "Whisper tiny.en (greedy, 30 s window)"
 
 @dataclass
 class Judges:
-    """None: this judge is missing; `missing` says why and what to do."""
+    """None (pesq: nothing): this judge is missing; `missing` says why and what to do.
+
+    pesq: the band of the data's rate first, then the narrow band where it is another one.
+    """
 
     rate: int
     estoi: waveform.Estoi | None = None
-    pesq: waveform.Pesq | None = None
+    pesq: tuple[waveform.Pesq, ...] = ()
+    sdr: waveform.Sdr | None = None
     speaker: speaker.SpeakerEncoder | None = None
     dnsmos: quality.Dnsmos | None = None
     asr: whisper.WhisperTiny | None = None
@@ -29,7 +33,8 @@ def load(rate: int, without: tuple[str, ...] = ()) -> Judges:
     judges = Judges(rate)
     makers: dict[str, Callable] = {
         "estoi": waveform.Estoi,
-        "pesq": lambda: waveform.Pesq(rate),
+        "pesq": lambda: tuple(map(waveform.Pesq, waveform.bands(rate))),
+        "sdr": waveform.Sdr,
         "speaker": lambda: speaker.load(find("ge2e.pt")),
         "dnsmos": lambda: quality.Dnsmos(find("dnsmos_p835.onnx"), find("dnsmos_p808.onnx")),
         "asr": _load_asr,
@@ -54,10 +59,10 @@ def _load_asr() -> whisper.WhisperTiny:
 
 def describe(judges: Judges) -> dict[str, str]:
     """Name of each judge in use, for the table's legend."""
-    pesq_name = f"PESQ-{judges.pesq.mode.upper()} at {judges.pesq.rate // 1000} kHz (pesq)" if judges.pesq else ""
     known = {
         "estoi": judges.estoi and "ESTOI at 10 kHz (pystoi)",
-        judges.pesq.column if judges.pesq else "pesq": pesq_name,
+        **{judge.column: f"PESQ-{judge.mode.upper()} at {judge.rate // 1000} kHz (pesq)" for judge in judges.pesq},
+        "sdr": judges.sdr and f"SDR of BSS-eval, {waveform.SDR_TAPS} taps (fast_bss_eval)",
         "dnsmos": judges.dnsmos and f"DNSMOS P.835 and P.808 (speechmos 0.0.1.1, {_short('dnsmos_p835.onnx')})",
         "spk_sim_ge2e": judges.speaker and f"GE2E of Resemblyzer 0.1.4 ({_short('ge2e.pt')})",
         "wer": judges.asr and f"{ASR_NAME} ({_short('whisper_tiny_en.pt')}); normaliser: {words.NORMALISER}",

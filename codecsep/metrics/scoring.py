@@ -21,17 +21,40 @@ from codecsep.data.digest import text_sha256
 from codecsep.data.downloads import JUDGES
 from codecsep.faults import faultpoint
 from codecsep.metrics import judges as judges_module
-from codecsep.metrics import kept, table, utterance
+from codecsep.metrics import kept, signals, table, utterance
 from codecsep.metrics.systems import MIXTURE, REFERENCE, References, Run, ScoreError, System
 
-VERSION = 2  # counts changes of the scorer that change numbers; part of the key of what is kept
+VERSION = 3  # counts changes of the scorer that change numbers; part of the key of what is kept
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CHUNK = 2  # utterances that a process takes at a time
 
 
 @dataclass(frozen=True)
+class Transmitted:
+    """What the codec makes of the data: directories with spk<j>.scp; delay: samples by which it lags."""
+
+    sources: str
+    mixture: str
+    delay: int
+
+    def of(self, known: signals.Utterance, rate: int, judges: judges_module.Judges) -> signals.Coded:
+        """That of one utterance."""
+        runs = [Run(name).estimates(known.id, rate) for name in (self.sources, self.mixture)]
+        sources, mixtures = ([signals.Signal(samples, judges) for samples in run] for run in runs)
+        return signals.Coded(sources, mixtures[0], self.delay)
+
+    def digests(self, ids: list[str]) -> list:
+        """What the scores depend on."""
+        return [Run(self.sources).digest(ids), Run(self.mixture).digest(ids), self.delay]
+
+
+@dataclass(frozen=True)
 class Options:
-    """What is scored with what. asr_ids, mos_ids: utterances that words and DNSMOS are scored on."""
+    """What is scored with what.
+
+    asr_ids, mos_ids, pesq_ids: utterances that words, DNSMOS and PESQ beyond its first column are scored on.
+    transmitted: what the codec makes of the data; None without one.
+    """
 
     data: str
     systems: tuple[System, ...]
@@ -39,6 +62,8 @@ class Options:
     without: tuple[str, ...] = ()
     asr_ids: frozenset[str] = frozenset()
     mos_ids: frozenset[str] = frozenset()
+    pesq_ids: frozenset[str] = frozenset()
+    transmitted: Transmitted | None = None
 
 
 class Worker:
@@ -67,17 +92,21 @@ class Worker:
                     for row in utterance.score(known, system, self._estimates(known, system, run), self.judges):
                         yield {"system": system.name, "run": run, "utt": one, **row}
 
-    def _known(self, one: str) -> utterance.Utterance:
+    def _known(self, one: str) -> signals.Utterance:
         nothing = [None] * len(self.references.speakers)
         texts = self.references.transcripts(one) if one in self.options.asr_ids else nothing
-        mixture = utterance.Signal(self.references.mixture(one), self.judges)
-        sources = [utterance.Signal(x, self.judges) for x in self.references.sources(one)]
+        mixture = signals.Signal(self.references.mixture(one), self.judges)
+        sources = [signals.Signal(x, self.judges) for x in self.references.sources(one)]
         for signal in sources:
             if signal.samples.size != mixture.samples.size:
                 raise ScoreError("E540", "mixture and sources differ in length", one, "run --stage 0 again")
-        return utterance.Utterance(one, mixture, sources, texts, one in self.options.mos_ids)
+        known = signals.Utterance(one, mixture, sources, texts, one in self.options.mos_ids)
+        known.with_all_pesq = one in self.options.pesq_ids
+        if self.options.transmitted:
+            known.coded = self.options.transmitted.of(known, self.references.rate, self.judges)
+        return known
 
-    def _estimates(self, known: utterance.Utterance, system: System, run: str) -> list:
+    def _estimates(self, known: signals.Utterance, system: System, run: str) -> list:
         if system.name == MIXTURE:
             return [known.mixture.samples] * len(known.sources)
         if system.name == REFERENCE:
@@ -181,6 +210,8 @@ def _keys(options: Options, ids: list[str]) -> dict[tuple[str, str], str]:
         "weights": [weight.sha256 for weight in JUDGES],
         "asr": sorted(options.asr_ids),
         "mos": sorted(options.mos_ids),
+        "pesq": sorted(options.pesq_ids),
+        "transmitted": options.transmitted.digests(ids) if options.transmitted else [],
     }
     keys = {}
     for system in options.systems:

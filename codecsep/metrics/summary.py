@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from codecsep.data import atomic
 from codecsep.metrics import table
 from codecsep.metrics.kept import write_json
-from codecsep.metrics.systems import BUILT_IN, MIXTURE, References, Run, System
+from codecsep.metrics.systems import BUILT_IN, CODED_MIXTURE, MIXTURE, References, Run, System
 
 if TYPE_CHECKING:
     from codecsep.metrics.judges import Judges
@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
 TITLES = {
     "si_sdr": "SI-SDR dB",
-    "si_sdri": "SI-SDRi dB",
+    "si_sdri": "SI-SDRi over raw mixture dB",
     "si_sdr_delay_comp": "SI-SDR delay-comp. dB",
-    "si_sdri_delay_comp": "SI-SDRi delay-comp. dB",
+    "si_sdri_delay_comp": "SI-SDRi delay-comp. over raw mixture dB",
+    "si_sdri_coded": "SI-SDRi over coded mixture dB",
+    "c_si_sdr": "cSI-SDR dB",
+    "c_si_sdri": "cSI-SDRi over raw mixture dB",
+    "c_si_sdri_coded": "cSI-SDRi over coded mixture dB",
+    "sdr": "SDR dB (BSS-eval, 512)",
+    "sdri": "SDRi over raw mixture dB (BSS-eval, 512)",
+    "c_sdr": "C_SDR dB (BSS-eval, 512)",
     "estoi": "ESTOI",
     "pesq_wb": "PESQ-WB",
     "pesq_nb": "PESQ-NB",
+    "c_pesq_wb": "C_PESQ-WB",
+    "c_pesq_nb": "C_PESQ-NB",
     "dnsmos_p835_ovrl": "DNSMOS P.835 OVRL",
     "dnsmos_p835_sig": "P.835 SIG",
     "dnsmos_p835_bak": "P.835 BAK",
@@ -47,6 +56,7 @@ def summarise(options: Options, scores: dict, references: References, judges: Ju
         "num_utterances": len(references.ids),
         "num_speakers": num_speakers,
         "rate": references.rate,
+        "codec_delay": options.transmitted.delay if options.transmitted else 0,
         "cut": references.cut,
         "num_asr": len(options.asr_ids),
         "num_mos": len(options.mos_ids),
@@ -112,15 +122,16 @@ def remarks(result: dict) -> list[str]:
     lines = [
         f"{result['num_utterances']} mixtures of {speakers} speakers at {result['rate']} Hz, from {result['data']}.",
         "± is the standard deviation between runs (seeds); no ±: one run.",
-        "One permutation per utterance for all metrics, chosen by: "
+        f"One permutation per utterance for all metrics{' but cSI-SDR' if has(result, 'c_si_sdr') else ''}, chosen by: "
         + ", ".join(f"{row['name']} {row['permute_by']}" for row in result["systems"])
         + ".",
         "A missing or silent estimate counts 0 for ESTOI and speaker similarity and all words deleted; SI-SDR, PESQ "
         "and DNSMOS leave it out.",
     ]
+    lines += coded_lines(result)
     if any(row["permute_by"] != "si_sdr" for row in result["systems"]):
         lines.append("SI-SDR asks for the phase, which a codec need not keep: low values say little of codec systems.")
-    if any("spk_sim_ge2e" in row["metrics"] for row in result["systems"]):
+    if has(result, "spk_sim_ge2e"):
         lines.append("The mixture holds all its voices, so its speaker similarity to each of them is high already.")
     lines += [f"Values behind {name}: {counts}." for name, counts in _counts(result)]
     if result["cut"]:
@@ -128,6 +139,44 @@ def remarks(result: dict) -> list[str]:
     lines += [text for row in result["systems"] for text in odd_ones(row)]
     lines += [f"{name}: {text}." for name, text in result["judges"].items()]
     return lines + [f"Left out: {text}" for text in result["missing_judges"]]
+
+
+def has(result: dict, name: str) -> bool:
+    """Was this metric scored for any system?"""
+    return any(name in row["metrics"] for row in result["systems"])
+
+
+def coded_lines(result: dict) -> list[str]:
+    """How the columns against what the codec transmits were made; of SDR, which asks for the same care."""
+    lines, delay = [], result["codec_delay"]
+    if has(result, "c_si_sdr"):
+        moved = f"; what did not pass it is moved by its delay, {delay} samples" if delay else ""
+        lines += [
+            "cSI-SDR, C_SDR and C_PESQ compare with the clean sources passed through the codec (codec_ceiling), the "
+            f"codec's delay left in{moved}. codec_mixture is the mixture passed through it.",
+            "cSI-SDRi over the raw mixture is the protocol of Codecformer's released code; over the coded mixture "
+            f"it is ours. {_gain_of_coding(result)}",
+            "cSI-SDR takes the permutation that is best for itself, by its definition; it is not that of the other "
+            f"columns in: {_other_choices(result)}.",
+        ]
+    if has(result, "sdr"):
+        lines.append("SDR forgives a filter of 512 taps, so a lag but no lead: known delays are taken out before it.")
+    return lines
+
+
+def _gain_of_coding(result: dict) -> str:
+    """What the codec alone gives over the raw mixture: nothing of it is separation."""
+    for row in result["systems"]:
+        if row["name"] == CODED_MIXTURE and "c_si_sdri" in row["metrics"]:
+            gain = row["metrics"]["c_si_sdri"]["mean"]
+            return f"The codec alone, which separates nothing, has {gain:+.2f} dB by the former: quote the latter."
+    return "By the former the codec alone, which separates nothing, may have much: quote the latter."
+
+
+def _other_choices(result: dict) -> str:
+    total = result["num_utterances"]
+    found = [row for row in result["systems"] if row.get("other_choices")]
+    return ", ".join(f"{row['name']} {row['other_choices']} of {total * row['runs']}" for row in found) or "none"
 
 
 def odd_ones(row: dict) -> list[str]:
@@ -144,7 +193,7 @@ def _counts(result: dict) -> list[tuple[str, int]]:
     """Metrics that were scored on a part of the signals only."""
     whole = result["num_utterances"] * result["num_speakers"]
     counted = []
-    for name in ("dnsmos_p835_ovrl", "dnsmos_p808", "wer", "dwer"):
+    for name in ("pesq_nb", "c_pesq_wb", "c_pesq_nb", "dnsmos_p835_ovrl", "dnsmos_p808", "wer", "dwer"):
         most = max((row["metrics"][name]["count"] for row in result["systems"] if name in row["metrics"]), default=0)
         if 0 < most < whole:
             counted.append((TITLES[name], most))

@@ -15,8 +15,8 @@ from codecsep.data import audio
 from codecsep.data.datadir import DataDir, read_table
 from codecsep.errors import CodecsepError
 
-MIXTURE, REFERENCE, CEILING = "mixture", "reference", "codec_ceiling"
-BUILT_IN = (MIXTURE, REFERENCE, CEILING)
+MIXTURE, REFERENCE, CEILING, CODED_MIXTURE = "mixture", "reference", "codec_ceiling", "codec_mixture"
+BUILT_IN = (MIXTURE, REFERENCE, CODED_MIXTURE, CEILING)
 CRITERIA = ("si_sdr", "estoi", "speaker")
 
 
@@ -26,7 +26,10 @@ class ScoreError(CodecsepError):
 
 @dataclass(frozen=True)
 class System:
-    """One row. directories: one per run; criterion: what chooses its permutation; delay: samples at the data's rate."""
+    """One row. directories: one per run; criterion: what chooses its permutation.
+
+    delay: samples at the data's rate by which its estimates lag the sources, known beforehand (what a codec adds).
+    """
 
     name: str
     directories: tuple[str, ...]

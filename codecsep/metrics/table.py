@@ -19,9 +19,13 @@ METRICS = (
     *("si_sdr", "si_sdri", "si_sdr_delay_comp", "si_sdri_delay_comp", "estoi", "pesq_wb", "pesq_nb"),
     *("dnsmos_p835_ovrl", "dnsmos_p835_sig", "dnsmos_p835_bak", "dnsmos_p808", "spk_sim_ge2e", "spk_sim_ge2e_other"),
 )
+CODED = (  # in the order in which they stand in the TSV, behind all others
+    *("si_sdri_coded", "c_si_sdr", "c_si_sdri", "c_si_sdri_coded", "sdr", "sdri", "c_sdr", "c_pesq_wb", "c_pesq_nb"),
+)
 COUNTS = ("wer_errors", "wer_words", "dwer_errors", "dwer_words")
 TEXTS = ("text", "source_text")
-COLUMNS = (*HEAD, *METRICS, *COUNTS, *TEXTS)
+CHOICES = ("c_estimate",)  # which estimate cSI-SDR's own permutation took
+COLUMNS = (*HEAD, *METRICS, *COUNTS, *TEXTS, *CODED, *CHOICES)
 RATES = ("wer", "dwer")
 WITH_INTERVAL = ("estoi", "spk_sim_ge2e")
 RESAMPLES = 2000
@@ -70,12 +74,13 @@ def summary(rows: list[dict], num_speakers: int) -> dict:
 
     mean: over the utterances and speakers of a run, then over runs; sd: between the runs' means (None for one run);
     count: values per run. WER and dWER in percent, corpus level. missing, extra: speakers, mean over runs. silent,
-    no_words, no_reference: estimates and references that have their values by definition.
+    no_words, no_reference: estimates and references that have their values by definition. other_choices: utterances
+    (of all runs) for which cSI-SDR took another permutation than the other columns; only where there is cSI-SDR.
     """
     runs = defaultdict(list)
     for row in rows:
         runs[row["run"]].append(row)
-    metrics = {name: _over_runs([_mean(run, name) for run in runs.values()]) for name in METRICS}
+    metrics = {name: _over_runs([_mean(run, name) for run in runs.values()]) for name in (*METRICS, *CODED)}
     metrics |= {name: _over_runs([_rate(run, name) for run in runs.values()]) for name in RATES}
     firsts = [row["num_estimates"] - num_speakers for row in rows if row["speaker"] == 1]
     return {
@@ -84,6 +89,7 @@ def summary(rows: list[dict], num_speakers: int) -> dict:
         "missing": sum(-x for x in firsts if x < 0) / len(runs),
         "extra": sum(x for x in firsts if x > 0) / len(runs),
         **_odd_ones(rows),
+        **_choices(rows),
     }
 
 
@@ -95,6 +101,12 @@ def _odd_ones(rows: list[dict]) -> dict[str, int]:
         "no_words": sum("text" not in row for row in read),
         "no_reference": sum(not row["dwer_words"] for row in read),
     }
+
+
+def _choices(rows: list[dict]) -> dict[str, int]:
+    chosen = [row for row in rows if "c_estimate" in row]
+    other = {(row["run"], row["utt"]) for row in chosen if row["c_estimate"] != row["estimate"]}
+    return {"other_choices": len(other)} if chosen else {}
 
 
 def _mean(rows: list[dict], name: str) -> tuple[float, int]:

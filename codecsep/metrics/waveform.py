@@ -1,4 +1,4 @@
-"""Scores of one estimate against its reference: SI-SDR, ESTOI, PESQ. Undefined values are nan, never a crash.
+"""Scores of one estimate against its reference by packages: ESTOI, PESQ, SDR. Undefined values are nan, never a crash.
 
 Signals are float arrays [L] of one sampling rate; an estimate is cut or padded to the length of its reference first.
 """
@@ -10,9 +10,11 @@ import warnings
 import numpy as np
 
 from codecsep.metrics.weights import no_package
-from codecsep.signal.si_sdr import si_sdr
 
 STOI_RATE = 10000  # Hz; the rate that STOI is defined at
+BANDS = {"wb": 16000, "nb": 8000}  # Hz; the rates that the two modes of PESQ are defined at
+SDR_TAPS = 512  # of the filter that BSS-eval forgives
+SDR_LIMIT = 100.0  # dB; an estimate that is its reference has no finite SDR
 SILENCE = 1e-5  # peak below which a signal counts as silent (a third of one 16-bit step)
 
 
@@ -33,12 +35,6 @@ def advance(samples: np.ndarray, delay: int) -> np.ndarray:
     if abs(delay) >= samples.size:
         return np.zeros_like(samples)
     return np.pad(samples[delay:], (0, delay)) if delay > 0 else np.pad(samples[:delay], (-delay, 0))
-
-
-def si_sdr_pair(estimate: np.ndarray, reference: np.ndarray, delay: int) -> tuple[float, float]:
-    """SI-SDR in dB, raw and with the codec's constant delay (samples) taken out of the estimate."""
-    raw = float(si_sdr(estimate, reference))
-    return (raw, raw) if delay == 0 else (raw, float(si_sdr(advance(estimate, delay), reference)))
 
 
 class Estoi:
@@ -73,16 +69,21 @@ class Estoi:
                 return float("nan")
 
 
-class Pesq:
-    """PESQ by the package pesq: wide band (P.862.2) at 16 kHz, narrow band (P.862) at 8 kHz."""
+def bands(rate: int) -> list[str]:
+    """Modes of PESQ for signals at `rate` Hz: both from 16 kHz on, below only the narrow band."""
+    return [mode for mode, own in BANDS.items() if mode == "nb" or own <= rate]
 
-    def __init__(self, rate: int):
+
+class Pesq:
+    """PESQ by the package pesq, mode wb: wide band (P.862.2) at 16 kHz, nb: narrow band (P.862) at 8 kHz."""
+
+    def __init__(self, mode: str):
         try:
             from pesq import PesqError, pesq
         except ImportError as error:
             raise no_package("PESQ", "pesq") from error
         self._pesq, self._error = pesq, PesqError
-        self.rate, self.mode = (8000, "nb") if rate == 8000 else (16000, "wb")
+        self.mode, self.rate = mode, BANDS[mode]
         self.column = f"pesq_{self.mode}"
 
     def score(self, estimate: np.ndarray, reference: np.ndarray) -> float:
@@ -92,4 +93,28 @@ class Pesq:
         try:
             return float(self._pesq(self.rate, reference, estimate, self.mode))
         except (self._error, ValueError, ZeroDivisionError):
+            return float("nan")
+
+
+class Sdr:
+    """SDR of BSS-eval v3 (Vincent et al. 2006) with 512 taps, by the package fast_bss_eval (Scheibler 2022).
+
+    It needs no other reference than its own. The filter is causal: it forgives a lag and not a lead.
+    """
+
+    def __init__(self):
+        try:
+            from fast_bss_eval import sdr_loss
+        except ImportError as error:
+            raise no_package("SDR", "fast_bss_eval", "separators") from error
+        self._loss = sdr_loss
+
+    def score(self, estimate: np.ndarray, reference: np.ndarray) -> float:
+        """SDR in dB of two signals [L], between -100 and 100; nan where it is undefined (silence)."""
+        if is_silent(reference) or is_silent(estimate):
+            return float("nan")
+        pair = (estimate.astype(np.float64), reference.astype(np.float64))
+        try:
+            return -float(self._loss(*pair, filter_length=SDR_TAPS, clamp_db=SDR_LIMIT))
+        except np.linalg.LinAlgError:  # the reference is the sum of a few sines: any filter will do
             return float("nan")

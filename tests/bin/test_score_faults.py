@@ -18,7 +18,7 @@ from codecsep.bin import report, score
 from codecsep.data import audio, datadir
 from codecsep.data.lock import locked
 from codecsep.metrics import judges as judges_module
-from codecsep.metrics import scoring, summary, table, utterance
+from codecsep.metrics import scoring, signals, summary, table, utterance
 from codecsep.metrics.judges import Judges
 from codecsep.metrics.systems import System
 
@@ -171,9 +171,9 @@ def test_n3_silence_and_empty_texts_have_values_and_are_counted(tmp_path):
         ("c", quiet, loud),  # a reference without words
         ("d", loud, []),  # no estimates at all
     ):
-        mixture = utterance.Signal(sum(sources), judges)
-        signals = [utterance.Signal(source, judges) for source in sources]
-        known = utterance.Utterance(name, mixture, signals, ["hello world", ""], with_mos=False)
+        mixture = signals.Signal(sum(sources), judges)
+        clean = [signals.Signal(source, judges) for source in sources]
+        known = signals.Utterance(name, mixture, clean, ["hello world", ""], with_mos=False)
         for row in utterance.score(known, System("s", ("d",), "si_sdr"), estimates, judges):
             rows.append({"system": "s", "run": "", "utt": name, **row})
     table.write_rows(tmp_path / "rows.tsv", rows)
@@ -253,5 +253,5 @@ def test_judges_that_are_said_to_be_there_can_be_loaded():
     from codecsep.metrics import weights
 
     known = judges_module.load(RATE)
-    loaded = {name for name in weights.NEEDS if getattr(known, name) is not None}
+    loaded = {name for name in weights.NEEDS if getattr(known, name)}
     assert set(weights.available()) == loaded
