@@ -4,6 +4,10 @@ import os
 
 import pytest
 
+# before torch is imported: the tests run in as many processes as there are cores, and small networks in several threads
+# of several processes spend most of their time waiting for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 LONG = bool(os.environ.get("CODECSEP_LONG_TESTS"))
 
 
