@@ -94,6 +94,24 @@ def test_report_writes_results_and_one_page_without_links_outside(scored):
     assert "http" not in page and "viewport" in page
 
 
+def test_waveform_systems_at_8_khz_without_a_codec(tmp_path):
+    data = data_directory(tmp_path, num_utts=2, rate=8000)
+    found = {key: [0.9 * s + 0.1 * o for s, o in _pairs(data, key)] for key in ("utt0", "utt1")}
+    run = write_estimates(tmp_path / "run", found, rate=8000)
+    words = ["--data", str(data), "--hyp", f"convtasnet={run}", "--out", str(tmp_path / "out"), *FAST]
+    assert score.main(words) == 0
+    result = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert result["rate"] == 8000 and [row["name"] for row in result["systems"]] == [
+        "mixture",
+        "reference",
+        "convtasnet",
+    ]
+    names = result["systems"][-1]["metrics"].keys()
+    assert {"si_sdr", "si_sdri", "estoi"} <= names and "pesq_wb" not in names
+    assert not [name for name in names if name.startswith("c_") or name.endswith("coded")]
+    assert "codec" not in (tmp_path / "out" / "table.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -26,7 +26,7 @@ def speech(seconds: float = 2.0, pitch: float = 120.0, seed: int = 0) -> np.ndar
     return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
 
 
-def data_directory(folder: Path, num_utts: int = 3, num_speakers: int = 2) -> Path:
+def data_directory(folder: Path, num_utts: int = 3, num_speakers: int = 2, rate: int = RATE) -> Path:
     """<folder>/data/test with mixtures, sources and transcripts; estimates can be made of `sources`."""
     data = folder / "data" / "test"
     tables: dict[str, dict] = {}
@@ -35,7 +35,7 @@ def data_directory(folder: Path, num_utts: int = 3, num_speakers: int = 2) -> Pa
         sources = [speech(1.5, 110 + 90 * j, seed=10 * number + j) for j in range(num_speakers)]
         for name, samples in [("wav", np.sum(sources, axis=0)), *((f"spk{j + 1}", s) for j, s in enumerate(sources))]:
             path = folder / "wav" / f"{key}_{name}.wav"
-            audio.write_audio(path, samples / num_speakers, RATE)
+            audio.write_audio(path, audio.resample(samples / num_speakers, RATE, rate), rate)
             tables.setdefault(f"{name}.scp", {})[key] = path
         for j in range(num_speakers):
             tables.setdefault(f"text_spk{j + 1}", {})[key] = "hello world"
@@ -50,13 +50,13 @@ def sources_of(data: Path, key: str) -> list[np.ndarray]:
     return [audio.read_audio(directory.table(f"{speaker}.scp")[key])[0] for speaker in directory.speakers()]
 
 
-def write_estimates(out: Path, estimates: dict[str, list[np.ndarray]]) -> Path:
+def write_estimates(out: Path, estimates: dict[str, list[np.ndarray]], rate: int = RATE) -> Path:
     """<out>/spk<j>.scp of {utterance: signals}, any number per utterance."""
     tables: dict[int, dict] = {}
     for key, signals in estimates.items():
         for number, samples in enumerate(signals, start=1):
             path = out / "wav" / f"{key}_spk{number}.wav"
-            audio.write_audio(path, samples, RATE)
+            audio.write_audio(path, samples, rate)
             tables.setdefault(number, {})[key] = path
     for number, table in tables.items():
         datadir.write_table(out / f"spk{number}.scp", table)
