@@ -112,6 +112,6 @@ def bullets(lines: list[str]) -> str:
 
 
 def published_block(found: published.Published) -> str:
-    """A paper's table under a heading that says that it is another corpus."""
-    text = f"## The paper's numbers (another corpus, not comparable)\n\n{found.title}: {found.corpus}.\n\n"
+    """A table of others under a heading that says that it is another corpus."""
+    text = f"## Published numbers (another corpus, not comparable)\n\n{found.title}: {found.corpus}.\n\n"
     return text + table_of([found.header, *found.rows]) + f"\n\n{found.note}"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from codecsep.metrics import table
+from codecsep.metrics import published, table
 
 
 def row(utt, speaker=1, run="", system="s", **values):
@@ -70,3 +70,13 @@ def test_verdict_needs_every_metric():
     assert table.verdict({"estoi": better, "spk": better}).startswith("beats the mixture: yes")
     assert table.verdict({"estoi": better, "spk": worse}).startswith("beats the mixture: no (spk")
     assert "not known" in table.verdict({})
+
+
+def test_published_numbers_stand_only_beside_the_systems_that_they_are_of():
+    assert published.of_systems(["mixture", "pit_classifier"]) == []
+    assert published.of_systems(["codecformer_finetune", "sepformer", "dprnn"]) == [
+        published.CODECFORMER,
+        published.WAVEFORM,
+    ]
+    tables = {one for tables in published.PUBLISHED.values() for one in tables}
+    assert all(len(row) == len(one.header) for one in tables for row in one.rows) and len(tables) == 4
