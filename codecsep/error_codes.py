@@ -246,6 +246,7 @@ CODES: dict[str, Code] = {
     "E548": Code(
         "process died", "One of several processes of a stage was killed, often by the system for want of memory."
     ),
+    "E549": Code("recipes of other data", "Systems whose recipes scored other mixtures cannot stand in one table."),
     "E550": Code("nothing to report", "The scores that a report is made of are not there."),
     "E601": Code("loader process died", "A process that reads utterances was killed or crashed; they are named."),
     "E602": Code("loader process hangs", "A process that reads utterances gave nothing for data.loader_timeout."),
