@@ -17,9 +17,13 @@ STYLE = """
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { background: var(--soft); }
+.wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: calc(100vw - 2.5rem);
+  position: relative; left: 50%; transform: translateX(-50%); } table { border-collapse: collapse; font-size: .9rem; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: right; white-space: nowrap; }
+thead th { background: var(--soft); white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: clamp(8rem, 18vw, 15rem);
+  position: sticky; left: 0; background: Canvas; }
+thead th:first-child { background: linear-gradient(var(--soft), var(--soft)) Canvas; }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem; min-width: 0; }
 .card b { display: block; } .card small { display: block; min-height: 1.5em; opacity: .8; overflow-wrap: anywhere; }
@@ -81,7 +85,7 @@ def _introduction(result: dict, count: int) -> str:
 
 
 def _table(rows: list) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
+    head = "".join(f"<th>{html.escape(cell).replace('_', '_<wbr>')}</th>" for cell in rows[0])
     lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows[1:]]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -50,8 +50,8 @@ CODECFORMER = Published(
     "separator without the codec.",
 )
 RVQ_GRID = Published(
-    title="RVQ-Grid, Interspeech 2026, WSJ0-2mix, by a digest",
-    corpus="WSJ0-2mix at 8 kHz; WER by Whisper large-v3-turbo",
+    title="RVQ-Grid, Interspeech 2026, by a digest",
+    corpus="WSJ0-2mix; WER by Whisper large-v3-turbo",
     header=("system", "M parameters", "GMAC (2 s)", "SI-SDRi dB", "SDRi dB", "PESQ", "STOI", "WER %"),
     rows=(
         ("SepFormer", "25.7", "77.3", "22.4", "22.6", "4.0", ".98", "6.0"),
