@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--max_utts", type=int, help="score only the first so many utterances")
     add("--max_asr", type=int, default=30, help="words on at most so many utterances with English speakers (30)")
     add("--max_dnsmos", type=int, default=8, help="DNSMOS on at most so many utterances (8)")
-    add("--max_pesq", type=int, default=24, help="further kinds of PESQ on at most so many utterances (24)")
+    add("--max_pesq", type=int, default=12, help="further kinds of PESQ on at most so many utterances (12)")
     add("--max_wrong_speakers", type=float, default=0.5, help="share of utterances with a wrong number of estimates")
     add("--without", default="", help="judges to leave out, of estoi,pesq,sdr,speaker,dnsmos,asr")
     add("--nj", type=int, default=2, help="processes (2)")
