@@ -116,7 +116,7 @@ if at 7 "score and report"; then
             need 6 "${decoded}/${system}_${place}/test/spk1.scp"
             hyps+=(--hyp "${system}_${place}=${decoded}/${system}_${place}/test")
         done
-        hyps+=(--waveform "${system}_before")
+        hyps+=(--passes "${system}_both=2")   # the codec's delay is in it twice
     fi
     run.pl "${scored}/log/fetch.log" "${python}" ../../../tools/fetch_weights.py || log "judges are missing, and their columns"
     # shellcheck disable=SC2086  # score_args is a list of words
