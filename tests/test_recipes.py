@@ -269,7 +269,8 @@ def test_waveform_recipes_score_what_a_codec_transmits(tree):
     separated = [(value(c, "--data"), value(c, "--out")) for c in calls if c[0].endswith(".separate")]
     assert separated == [("data/test", test("")), ("exp/coded/test", test("_before"))]
     score = next(call for call in calls if call[0].endswith(".score"))
-    assert [score[i + 1] for i, word in enumerate(score) if word == "--waveform"] == ["convtasnet", "convtasnet_before"]
+    assert [score[i + 1] for i, word in enumerate(score) if word == "--waveform"] == ["convtasnet"]
+    assert [score[i + 1] for i, word in enumerate(score) if word == "--passes"] == ["convtasnet_both=2"]
     _, calls = run(tree, recipe, "--stage", "6", "--train_set", "train")
     assert modules(calls)[:1] == ["separate"] and "--codec" not in next(c for c in calls if c[0].endswith(".score"))
 
