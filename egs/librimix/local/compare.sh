@@ -1,0 +1,1 @@
+../../prompts2mix/local/compare.sh
