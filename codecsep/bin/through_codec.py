@@ -97,9 +97,10 @@ def code(args: argparse.Namespace, tables: list[str], work: manifest.Work) -> No
 
 
 def copy_tables(source: Path, target: Path) -> None:
-    """The tables of a data directory apart from its mixtures; paths in them stay."""
+    """The tables of a data directory apart from its mixtures, and from what its stage noted of them; paths in them
+    stay."""
     for path in sorted(source.iterdir()):
-        if path.is_file() and path.name not in ("wav.scp", "manifest.json", ".done"):
+        if path.is_file() and path.name not in ("wav.scp", "manifest.json") and not path.name.startswith("."):
             shutil.copyfile(path, target / path.name)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from codecsep.bin import through_codec
-from codecsep.data import audio, datadir
+from codecsep.bin import through_codec, upstream
+from codecsep.data import audio, datadir, manifest
 from codecsep.data.ark import CodecInfo
 from codecsep.data.codec_info import write_codec_info
 
@@ -65,6 +65,15 @@ def test_of_a_data_directory_only_the_mixtures_are_coded(recipe):
         np.testing.assert_allclose(found[HOP:], given[:-HOP] / 2, atol=1e-4)
     for name in ("spk1.scp", "spk2.scp", "utt2num_samples"):
         assert (recipe / "out" / name).read_bytes() == (recipe / "data" / name).read_bytes()
+
+
+def test_what_it_makes_of_a_finished_directory_is_finished(recipe):
+    data = recipe / "data"
+    work = manifest.Work("0", [data / "wav.scp"])
+    manifest.finish(data, work, [path for path in data.iterdir() if path.is_file()], manifest.Counts(2, 2))
+    run(recipe, "data", "out")
+    upstream.require(recipe / "out", "6")  # a copied list of stamps would be another one by now
+    assert run(recipe, "out", "again") == 0
 
 
 def test_of_estimates_every_speaker_is_coded(recipe):

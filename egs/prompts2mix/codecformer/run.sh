@@ -104,7 +104,7 @@ fi
 
 systems=("${system}")
 if [[ -s ${conf_dir}/finetune.yaml ]]; then systems+=("${system}_finetune"); fi
-if at 5 "fine-tune${systems[1]:- (nothing to do: no ${conf_dir}/finetune.yaml)}"; then
+if at 5 "fine-tune ${systems[1]:-(nothing to do: no ${conf_dir}/finetune.yaml)}"; then
     if [[ -n ${systems[1]:-} ]]; then
         need 4 "${exp}/best.safetensors"
         train "${conf_dir}/finetune.yaml" "exp/${system}_finetune${suffix}" --init "${exp}"

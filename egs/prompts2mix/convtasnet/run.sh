@@ -59,7 +59,7 @@ if at 0 "data"; then
     prepare_data
 fi
 
-if at 1 "codec${codec_opts:- (nothing to do without --codec_opts)}"; then
+if at 1 "codec ${codec_opts:-(nothing to do without --codec_opts)}"; then
     if [[ -n ${codec_opts} ]]; then
         speech=data/dev_sources; [[ -d ${speech} ]] || speech=data/dev   # on which its delay is measured
         # shellcheck disable=SC2086  # codec_opts is a list of words
