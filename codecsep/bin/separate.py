@@ -86,25 +86,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def experiments(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
     """The directories of the networks and of the codec: as given, else those of --exp, else the recipe's.
 
-    No codec: where --models are given alone and none lies beside them, as for separators that give waveforms.
+    No codec: where --models are given and --codec is not, as for separators that give waveforms.
     """
     exp = args.exp or default_exp()
     models = args.models or [exp / name for name in NETWORKS]
-    codec = args.codec or _codec_of(args, exp)
+    codec = args.codec or (None if args.models and not args.exp else exp / "codec")
     wanted = [(model / "best.safetensors", MADE_BY) for model in models]
     for path, made_by in [*wanted, *([(codec / "codec.json", "1")] if codec else [])]:
         if not path.is_file():
             fix = f"train a system in {RECIPE_EXP.parent} with ./run.sh (--stage {made_by}), or give --exp DIR"
             raise CommandError("E861", "no such file", path, fix)
     return models, codec
-
-
-def _codec_of(args: argparse.Namespace, exp: Path) -> Path | None:
-    """The codec when --codec is not given."""
-    if args.exp or not args.models:
-        return exp / "codec"
-    beside = args.models[0].parent / "codec"
-    return beside if (beside / "codec.json").is_file() else None
 
 
 def default_exp() -> Path:

@@ -148,6 +148,10 @@ def load_system(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = codecs.load(codec, device) if codec else None
     separator = load_separator(exp_dirs, device, how, loaded)
+    if getattr(separator, "gives_waves", False) == (codec is not None):
+        what = "needs a codec" if codec is None else "gives waveforms at its own rate, which pass no codec"
+        fix = "give --codec DIR" if codec is None else "leave --codec out (through_codec passes audio through one)"
+        raise SeparationError("E532", f"the model of {exp_dirs[0]} {what}", "--codec", fix)
     return System(separator, loaded, options, window, how.slots, device)
 
 

@@ -57,7 +57,8 @@ class Separator(Protocol):
     """Anything that separates mixtures (float32 [L] at its own `sample_rate`, whatever the codec's is) into speakers.
 
     One that has `queues = True` is given any number of mixtures at once and keeps the memory that it needs bounded
-    itself; any other is given a batch of similar length.
+    itself; any other is given a batch of similar length.  One that gives waveforms has `gives_waves = True`, and no
+    codec.
     """
 
     sample_rate: int

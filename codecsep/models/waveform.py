@@ -39,6 +39,7 @@ class WaveformSeparator(nn.Module, ABC):
     """A model of `models/base.py` around `estimate`."""
 
     fields = ("mixture", "sources")
+    gives_waves = True
 
     def __init__(self, config: SeparatorConfig):
         super().__init__()
